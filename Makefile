@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` runs the main job, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+N ?= 100000
+
+.PHONY: demo test check bench lock clean
+.DEFAULT_GOAL := test
+
+# One stamp for the environment: rebuilt only when the lock or the project file changes.
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/gateway demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict gateway adapters schemas tests
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m tests.bench --payouts $(N)
+
+# Re-resolve both locks; needs `uv`. Neither lock names an index.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,293 @@
+"""What a bank's adapter and the core promise each other: evidence, proofs, reasons, capabilities.
+
+An adapter translates. It turns lines into a bank's bytes and a bank's bytes into *evidence*; it never decides what
+happens to a payout, never retries a paying call, and never sees the store. The core reads evidence through one total
+table (``gateway/states.py``), so everything a bank can say must fit one of nine proofs.
+
+The rule that costs money when broken: *if it is not certain that the bank refused, the proof is IN_DOUBT.*
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from schemas.masked import AccountNumber, IdNumber, PersonName
+
+
+class Proof(StrEnum):
+    """What a bank's answer proves. No member means "probably"."""
+
+    NOT_SENT = "NOT_SENT"  # no byte the bank could act on has left this machine
+    NOT_TAKEN = "NOT_TAKEN"  # the bank documents that it took nothing: the same bytes may travel later
+    ABSENT = "ABSENT"  # the bank says, authoritatively and after its settling time, that it never had it
+    IN_DOUBT = "IN_DOUBT"  # anything else that is not one of the others: ask, never send
+    RECEIVED = "RECEIVED"  # the bank has the submission; nobody is paid by that
+    IN_PROCESS = "IN_PROCESS"  # the bank is working on it
+    CREDITED = "CREDITED"  # the payee's account was credited
+    REJECTED = "REJECTED"  # the bank will not pay this line, finally
+    RETURNED = "RETURNED"  # it was credited and came back
+
+
+class Reason(StrEnum):
+    """Why money did not arrive; the closed list of DOMAIN section 3, shared by all banks."""
+
+    ACCOUNT_NOT_FOUND = "ACCOUNT_NOT_FOUND"
+    NAME_MISMATCH = "NAME_MISMATCH"
+    ID_MISMATCH = "ID_MISMATCH"
+    ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
+    ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
+    ACCOUNT_DORMANT = "ACCOUNT_DORMANT"
+    CARD_LOST_OR_EXPIRED = "CARD_LOST_OR_EXPIRED"
+    SSCARD_NOT_ACTIVATED = "SSCARD_NOT_ACTIVATED"
+    ACCOUNT_CLASS_LIMIT = "ACCOUNT_CLASS_LIMIT"
+    ACCOUNT_TYPE = "ACCOUNT_TYPE"
+    BANK_CODE_INVALID = "BANK_CODE_INVALID"
+    AMOUNT = "AMOUNT"
+    DUPLICATE = "DUPLICATE"
+    RETURNED_AFTER_CREDIT = "RETURNED_AFTER_CREDIT"
+    FUNDS_SHORT = "FUNDS_SHORT"
+    FORMAT = "FORMAT"
+    SIGNATURE = "SIGNATURE"
+    NAME_NOT_ENCODABLE = "NAME_NOT_ENCODABLE"
+    NOT_EXECUTED = "NOT_EXECUTED"
+    BENEFICIARY_DECEASED = "BENEFICIARY_DECEASED"
+    BANK_BUSY = "BANK_BUSY"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing a bank's answer proves.
+
+    ``reference`` names one attempt; ``None`` means every attempt of ``submission``. ``submission`` is the submission's
+    own reference where the answer names it. The core adds the bank: an adapter cannot speak for another bank.
+    ``amount_fen`` is what the bank says it moved. ``artefact`` is the SHA-256 (hex) of the bytes this was read from.
+    """
+
+    proof: Proof
+    reference: str | None = None
+    submission: str | None = None
+    reason: Reason | None = None
+    code: str = ""
+    text: str = ""
+    amount_fen: int | None = None
+    host_reference: str | None = None
+    post_date: dt.date | None = None
+    artefact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One payout on its way to one bank. Personal fields print masked; ``reveal()`` is for the wire only."""
+
+    reference: str
+    name: PersonName
+    id_type: str  # "01" resident identity card
+    id_no: IdNumber
+    account: AccountNumber
+    account_kind: str  # SSCARD, CARD, PASSBOOK
+    bank_no: str  # 12-digit CNAPS number of the bank that keeps the account
+    amount_fen: int
+    programme: str
+    purpose: str  # at most 20 bytes in GB18030
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The head that all lines of one submission share."""
+
+    reference: str  # minted by the core, unique for ever, at most 20 characters of [A-Z0-9]
+    county: str
+    debit_account: AccountNumber
+    debit_name: str
+    programme: str
+    purpose: str
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The exact bytes of one submission, fixed before anything is sent and persisted (sealed) by the core."""
+
+    submission: str
+    payload: bytes
+    sha256: str
+    remote_name: str
+    references: tuple[str, ...]
+    total_fen: int
+    rendered_at: dt.datetime  # gateway clock, Asia/Shanghai; the business date of the submission
+
+    def __repr__(self) -> str:
+        return f"Rendered({self.submission}, {len(self.payload)} bytes, {len(self.references)} lines)"
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """Bytes a bank gave us: a result file, an acknowledgement, a reply, a callback. Kept sealed, keyed by digest."""
+
+    name: str
+    content: bytes
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> Artefact:
+        return cls(name, content, hashlib.sha256(content).hexdigest())
+
+    def __repr__(self) -> str:
+        return f"Artefact({self.name}, {len(self.content)} bytes, {self.sha256[:12]})"
+
+
+class Unreadable(Exception):
+    """An artefact that cannot be trusted as a whole (digest, trailer, count, truncation). It yields no evidence at all.
+
+    The message never quotes the artefact's content.
+    """
+
+
+class CallbackRefused(Exception):
+    """A callback whose signature, age or form is wrong. ``reason`` is a short code for the metric and the audit log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AnswerKind(StrEnum):
+    SYNC = "SYNC"
+    POLL = "POLL"
+    CALLBACK = "CALLBACK"
+    FILE = "FILE"
+
+
+class NotFound(StrEnum):
+    """What this bank's "not found" is worth."""
+
+    NO_QUERY = "NO_QUERY"
+    MEANINGLESS = "MEANINGLESS"
+    AUTHORITATIVE = "AUTHORITATIVE"  # after ``settling_seconds``, and only then
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """A bank's manual as data. The conformance kit tests the safety facts; the core enforces the rest."""
+
+    answers: frozenset[AnswerKind]
+    not_found: NotFound
+    settling_seconds: int  # gateway-clock seconds after the last transmission before "not found" is believed
+    idempotent_by_reference: bool
+    idempotency_window_seconds: int
+    idempotency_compares_payload: bool
+    answers_carry_amounts: bool
+    max_lines: int
+    max_bytes: int
+    max_total_fen: int
+    encoding: str
+    reference_alphabet: str
+    reference_length: int
+    acknowledgement_due_seconds: int
+    result_due_seconds: int
+    return_horizon_days: int
+    max_in_flight: int
+    submits_per_second: int  # 0 = no limit
+    refuses_whole_file: bool
+    can_cancel: bool
+    callback_is_proof: bool = False
+    opens: dt.time = dt.time(0, 0)
+    cut_off: dt.time = dt.time(0, 0)  # 00:00 = midnight, end of the day
+    working_days_only: bool = False
+
+
+class Wire(Protocol):
+    """One conversation with a bank. It, not the adapter, knows whether the point of no return was passed."""
+
+    @property
+    def crossed(self) -> bool:
+        """True from just before the first byte on which the bank could act (HTTP request, TCP frame, SFTP rename)."""
+
+    @property
+    def artefacts(self) -> Sequence[Artefact]:
+        """Every answer received so far, in order, whether or not the adapter understood it."""
+
+
+class Transport(Protocol):
+    """A bank's connection pool; ``wire()`` opens one conversation with fresh ``crossed`` and ``artefacts``."""
+
+    def wire(self) -> AbstractAsyncContextManager[Any]: ...
+
+    async def close(self) -> None: ...
+
+
+class BankAdapter(Protocol):
+    """The translator of one bank. ``wire`` arguments are the concrete wire of the profile's own transport."""
+
+    @property
+    def name(self) -> str: ...
+
+    def capabilities(self) -> Capabilities: ...
+
+    def refuse(self, line: Line) -> Reason | None:
+        """Pure. A reason when this line cannot be written for this bank (NAME_NOT_ENCODABLE, FORMAT), before sending."""
+
+    def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
+        """Pure: equal arguments give equal bytes. Raises ValueError on a line that ``refuse`` would have named."""
+
+    def parse(self, artefact: Artefact) -> Iterator[Evidence]:
+        """Pure. All evidence of one collected artefact or callback, or Unreadable before the first of it."""
+
+    def classify(self, code: str) -> tuple[Proof, Reason] | None:
+        """The bank's line code by table; None (a code no table lists) is IN_DOUBT and a counter, never a failure."""
+
+    async def submit(self, rendered: Rendered, wire: Any) -> list[Evidence]:
+        """Send once. Any exception is judged by the core through ``wire.crossed``; nothing is retried here."""
+
+    async def probe(self, rendered: Rendered, wire: Any) -> list[Evidence]:
+        """Ask, read-only, what became of a submission and its lines."""
+
+    def collect(self, wire: Any, cursor: str) -> AsyncIterator[tuple[Artefact, str]]:
+        """New artefacts since ``cursor`` ("" at first), oldest first, each with the cursor to keep after it."""
+
+    async def settle(self, artefact: Artefact, wire: Any) -> None:
+        """Archive at the bank's side; called only after the artefact and its evidence are committed. Repeatable."""
+
+    async def cancel(self, rendered: Rendered, wire: Any) -> list[Evidence]:
+        """Ask the bank to drop a submission, where ``can_cancel``; raises NotImplementedError otherwise."""
+
+    async def ping(self, wire: Any) -> None:
+        """Harmless contact; raises when the bank cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A verified callback. ``event_id`` deduplicates; ``submissions`` names what it speaks of, to be asked about."""
+
+    event_id: str
+    artefact: Artefact
+    submissions: tuple[str, ...] = field(default=())
+
+
+@runtime_checkable
+class TakesCallbacks(Protocol):
+    """The optional ability of a bank that calls back."""
+
+    def verify_callback(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, wall: dt.datetime
+    ) -> Callback:
+        """Check signature, age and form over the raw bytes; raises CallbackRefused. ``wall`` is real time: skew is a
+        property of the channel, not of the payment calendar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a package offers under the entry-point group ``payout_gateway.adapters``."""
+
+    name: str
+    settings: type[Any]  # a pydantic model: the bank's configuration section, extra fields forbidden
+    adapter: Any  # Callable[[str, settings], BankAdapter]; first argument is the configured name
+    transport: Any  # Callable[[settings], Transport]
