@@ -233,7 +233,7 @@ class BankAdapter(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def refuse(self, line: Line) -> Reason | None:
-        """Pure. A reason when this line cannot be written for this bank (NAME_NOT_ENCODABLE, FORMAT), before sending."""
+        """Pure. Why this line cannot be written for this bank (NAME_NOT_ENCODABLE, FORMAT), before sending, or None."""
 
     def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
         """Pure: equal arguments give equal bytes. Raises ValueError on a line that ``refuse`` would have named."""

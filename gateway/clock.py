@@ -1,9 +1,9 @@
 """The one clock: real time, or a scaled virtual time that every process of a demonstration shares.
 
 ``GATEWAY_CLOCK=<virtual start>@<scale>@<unix time of the start>`` (for instance
-``2026-11-24T10:00:00+08:00@1800@1795485600.0``) makes one real second last ``scale`` virtual seconds. Business time (calendar,
-bank hours, probes, settling, deadlines) is read from ``now()``; the health of sockets, leases and signatures is real
-time and read from ``wall()`` or the event loop.
+``2026-11-24T10:00:00+08:00@1800@1795485600.0``) makes one real second last ``scale`` virtual seconds. Business time
+(calendar, bank hours, probes, settling, deadlines) is read from ``now()``; the health of sockets, leases and
+signatures is real time and read from ``wall()`` or the event loop.
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+"""Configuration: one TOML file, strict, every fault of it named at once.
+
+Relative paths are relative to the file. Secrets never stand in it: it names files that hold them. Settings below
+``[banks.<name>.settings]`` and ``[sms.settings]`` belong to the adapter and are checked against its own model.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,30}$")]
+FILE_FIELDS = ("approval_keys", "privacy_keys", "programmes", "agreements", "calendar", "templates")
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a configuration; ``faults`` has one readable line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewaySection(Section):
+    """``instance`` names this process in leases. ``close_of_business`` ends a deadline's day (24:00 = midnight)."""
+
+    instance: str = Field(default="gateway", pattern=r"^[A-Za-z0-9._-]{1,40}$")
+    audience: str = "payout-gateway"
+    close_of_business: str = Field(default="24:00", pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")
+    greatest_message_age_days: int = Field(default=30, ge=1, le=3650)
+    parts_wait_hours: int = Field(default=24, ge=1, le=720)
+    receipt_promise_days: int = Field(default=2, ge=1, le=2)
+    hold_before_limit_working_hours: int = Field(default=4, ge=0, le=48)
+
+
+class DatabaseSection(Section):
+    """``dsn_file`` holds the DSN where it carries a password; exactly one of the two is given."""
+
+    dsn: str | None = None
+    dsn_file: Path | None = None
+    max_connections: int = Field(default=8, ge=2, le=64)
+
+
+class KafkaSection(Section):
+    bootstrap_servers: str
+    group: str = "payout-gateway"
+    topic_prefix: str = Field(default="payout.", pattern=r"^[a-z0-9._-]{0,60}$")
+    max_record_bytes: int = Field(default=1_000_000, ge=10_000, le=10_000_000)
+    publish_timeout_seconds: int = Field(default=10, ge=1, le=120)
+    stall_seconds: int = Field(default=60, ge=5, le=3600)
+
+
+class HttpSection(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
+
+
+class FilesSection(Section):
+    approval_keys: Path
+    privacy_keys: Path
+    programmes: Path
+    agreements: Path
+    agreements_adapter_column: str = "adapter"
+    calendar: Path
+    templates: Path | None = None  # SMS templates; the built-in approved texts where not given
+
+
+class SmsSection(Section):
+    provider: NAME = "http_batch"
+    opens: dt.time = dt.time(9, 30)
+    closes: dt.time = dt.time(21, 0)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class TimingSection(Section):
+    """Real seconds, whatever the clock's scale: they pace this program, not the payment calendar."""
+
+    lease_seconds: int = Field(default=15, ge=2, le=600)
+    idle_milliseconds: int = Field(default=200, ge=10, le=60_000)  # how long a step rests when it found nothing to do
+    collect_milliseconds: int = Field(default=1_000, ge=20, le=600_000)
+    watch_milliseconds: int = Field(default=2_000, ge=50, le=600_000)
+    bank_call_seconds: int = Field(default=120, ge=1, le=3_600)
+    shutdown_seconds: int = Field(default=15, ge=1, le=20)
+
+
+class BankSection(Section):
+    profile: NAME
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class LogSection(Section):
+    level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class Config(Section):
+    """The whole configuration. ``base`` is the directory that relative paths start from."""
+
+    base: Path
+    gateway: GatewaySection = GatewaySection()
+    database: DatabaseSection
+    kafka: KafkaSection
+    http: HttpSection = HttpSection()
+    files: FilesSection
+    sms: SmsSection | None = None
+    timing: TimingSection = TimingSection()
+    banks: dict[NAME, BankSection] = Field(min_length=1, max_length=64)
+    log: LogSection = LogSection()
+
+    @field_validator("database")
+    @classmethod
+    def _one_dsn(cls, section: DatabaseSection) -> DatabaseSection:
+        if (section.dsn is None) == (section.dsn_file is None):
+            raise ValueError("give either dsn or dsn_file")
+        return section
+
+    def path(self, relative: Path) -> Path:
+        return relative if relative.is_absolute() else self.base / relative
+
+    def dsn(self) -> str:
+        """The DSN, from its file where one is named. OSError when that cannot be read."""
+        if self.database.dsn is not None:
+            return self.database.dsn
+        assert self.database.dsn_file is not None
+        return self.path(self.database.dsn_file).read_text(encoding="utf-8").strip()
+
+
+def load(path: Path) -> Config:
+    """Read a configuration; ConfigError with every fault found, never only the first, and never with a value in it."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path.name}: cannot be read ({type(error).__name__})"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path.name}: not TOML: {_position(str(error))}"]) from None
+    document["base"] = path.resolve().parent
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(readable(error)) from None
+    missing = missing_files(config)
+    if missing:
+        raise ConfigError(missing)
+    return config
+
+
+def readable(error: ValidationError, prefix: str = "") -> list[str]:
+    """pydantic's findings as lines ``section.field: what is wrong``, without the input that caused them."""
+    return [
+        f"{prefix}{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+
+
+def missing_files(config: Config) -> list[str]:
+    """A line for each file that the configuration names and that is not there."""
+    named = [(f"files.{field}", getattr(config.files, field)) for field in FILE_FIELDS]
+    named.append(("database.dsn_file", config.database.dsn_file))
+    return [
+        f"{where}: {relative} does not exist"
+        for where, relative in named
+        if relative is not None and not config.path(relative).is_file()
+    ]
+
+
+def _position(message: str) -> str:
+    match = re.search(r"at line [0-9]+, column [0-9]+", message)
+    return match[0] if match else "unreadable"

@@ -1,0 +1,188 @@
+"""The door to PostgreSQL: settings that money depends on, migrations, named queries, short shielded transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import aiosql
+import asyncpg
+
+from gateway.log import get_logger
+
+Connection = asyncpg.pool.PoolConnectionProxy
+_SQL_DIRECTORY: Final = Path(__file__).parent / "sql"
+_MIGRATIONS: Final = _SQL_DIRECTORY / "migrations"
+
+# A commit that is acknowledged must be on the disk: without these three the gateway refuses to start (R6).
+DURABILITY: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+STRONGER_COMMITS: Final = frozenset({"on", "remote_apply", "remote_write", "local"})
+# Cancelled calls may keep row locks; the server must not keep them for ever.
+SESSION_SETTINGS: Final = {
+    "application_name": "payout-gateway",
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "15s",
+    "jit": "off",
+}
+# Lost races, not faults: the whole transaction runs again.
+_RACES: Final = (
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+log = get_logger("store")
+
+
+class StoreUnavailable(Exception):
+    """PostgreSQL cannot be used: not reachable, not durable, or not migrated. The message names which."""
+
+
+@cache
+def _queries() -> Any:
+    return aiosql.from_path(_SQL_DIRECTORY / "queries", "asyncpg", mandatory_parameters=False)
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of a named query from ``sql/queries``. Raises AttributeError for a name that is not there."""
+    return str(getattr(_queries(), name).sql)
+
+
+class Engine:
+    """A bounded pool of connections. Every write goes through ``transaction``."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str, *, max_connections: int = 8, migrated: bool = True) -> Engine:
+        """Connect, assert durability, and (``migrated``) that the schema is this program's. StoreUnavailable if not."""
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=max_connections,
+                timeout=10,
+                command_timeout=70,
+                server_settings=SESSION_SETTINGS,
+            )
+        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
+        engine = cls(pool)
+        try:
+            await engine._assert_durable()
+            if migrated:
+                await engine.assert_migrated()
+        except BaseException:
+            await pool.close()
+            raise
+        return engine
+
+    async def close(self) -> None:
+        """Give connections ten seconds to finish, then drop them: crash safety makes that legal."""
+        try:
+            async with asyncio.timeout(10):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire(timeout=15) as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire(timeout=15) as connection:
+            yield connection
+
+    async def fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return list(await connection.fetch(sql(name), *arguments))
+
+    async def fetchrow(self, name: str, *arguments: Any) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql(name), *arguments)
+
+    async def execute(self, name: str, *arguments: Any) -> int:
+        """Run one statement in its own transaction; the number of rows it touched."""
+        async with self.connection() as connection:
+            return touched(await connection.execute(sql(name), *arguments))
+
+    async def ping(self) -> None:
+        async with self.connection() as connection:
+            await connection.execute(sql("ping"))
+
+    async def _assert_durable(self) -> None:
+        async with self.connection() as connection:
+            rows = await connection.fetch(sql("durability_settings"), list(DURABILITY))
+        seen = {row["name"]: row["setting"] for row in rows}
+        for name, wanted in DURABILITY.items():
+            value = seen.get(name)
+            if value != wanted and not (name == "synchronous_commit" and value in STRONGER_COMMITS):
+                raise StoreUnavailable(f"PostgreSQL runs with {name}={value}; payments need {name}={wanted}")
+
+    async def assert_migrated(self) -> None:
+        """StoreUnavailable unless exactly this program's migrations are applied, unchanged."""
+        async with self.connection() as connection:
+            if not await connection.fetchval(sql("has_migrations_table")):
+                raise StoreUnavailable("the database is empty: run `gateway migrate`")
+            rows = await connection.fetch(sql("applied_migrations"))
+        applied = {row["version"]: bytes(row["digest"]) for row in rows}
+        for version, _, digest in migrations():
+            if version not in applied:
+                raise StoreUnavailable(f"migration {version} is not applied: run `gateway migrate`")
+            if applied.pop(version) != digest:
+                raise StoreUnavailable(f"migration {version} differs from the one that was applied")
+        if applied:
+            raise StoreUnavailable(f"the database is newer than this program (migration {max(applied)})")
+
+    async def migrate(self) -> list[int]:
+        """Apply what is missing, one transaction a migration, under a lock; the versions applied now."""
+        done: list[int] = []
+        async with self.transaction() as connection:
+            await connection.execute(sql("create_migrations_table"))
+        for version, text, digest in migrations():
+            async with self.transaction() as connection:
+                await connection.execute(sql("lock_migrations"))
+                row = await connection.fetchrow(sql("applied_migration"), version)
+                if row is None:
+                    await connection.execute(text)
+                    await connection.execute(sql("note_migration"), version, digest)
+                    done.append(version)
+                elif bytes(row["digest"]) != digest:
+                    raise StoreUnavailable(f"migration {version} differs from the one that was applied")
+        return done
+
+
+@cache
+def migrations() -> tuple[tuple[int, str, bytes], ...]:
+    """All migrations in order: version, text, SHA-256. Versions are 1, 2, 3... without a gap."""
+    found = []
+    for path in sorted(_MIGRATIONS.glob("*.sql")):
+        match = re.fullmatch(r"([0-9]{4})_[a-z0-9_]+\.sql", path.name)
+        if match is None:
+            raise ValueError(f"not a migration's name: {path.name}")
+        text = path.read_text(encoding="utf-8")
+        found.append((int(match[1]), text, hashlib.sha256(text.encode()).digest()))
+    if [version for version, _, _ in found] != list(range(1, len(found) + 1)):
+        raise ValueError("migrations are numbered without a gap")
+    return tuple(found)
+
+
+def touched(status: str) -> int:
+    """Rows touched, from PostgreSQL's command tag such as ``UPDATE 3``."""
+    return int(status.rsplit(" ", 1)[-1])
+
+
+def lost_race(error: BaseException) -> bool:
+    """Whether a failed transaction only lost a race and may run again from its start."""
+    return isinstance(error, _RACES)
