@@ -10,11 +10,12 @@ reading is a small part of a payout's cost and this check should be understood a
 from __future__ import annotations
 
 import json
-from typing import Any, Final, Literal, overload
+from typing import Final, Literal, overload
 
 from pydantic import ValidationError
 
 from schemas.masked import ON_THE_WIRE
+from schemas.strict_json import AmbiguousJson, demand_unique_members
 from schemas.v1 import (
     BatchPart,
     BatchReport,
@@ -83,7 +84,10 @@ def parse_message(kind: Kind, raw: bytes) -> Message:
     if fault is not None:
         # Raised out here, because pydantic's error holds the whole input and would stay attached as the context.
         raise fault
-    json.loads(raw, object_pairs_hook=_unique)
+    try:
+        demand_unique_members(raw)
+    except AmbiguousJson as error:
+        raise Refused(RefusalReason.UNREADABLE, str(error)) from None
     return message
 
 
@@ -94,11 +98,6 @@ def encode(message: Message) -> bytes:
     """
     tree = message.model_dump(mode="json", by_alias=True, context=ON_THE_WIRE)
     return json.dumps(tree, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _unique(members: list[tuple[str, Any]]) -> None:
-    if len(dict(members)) != len(members):
-        raise Refused(RefusalReason.UNREADABLE, "a member appears twice in one object")
 
 
 def _member_names() -> frozenset[str]:

@@ -1,0 +1,337 @@
+"""Approval: a detached JWS over the raw bytes of a message (RFC 7515, ``b64=false`` of RFC 7797) against a key ring.
+
+What is signed is the record as it travelled, so nothing is parsed before it is known who approved it. The header is
+closed: exactly the seven parameters below, each once. ``joserfc`` does the cryptography; what it leaves open is
+decided here, because reading it showed that it:
+
+- uses the payload inside the compact form, where there is one, instead of the bytes it was given;
+- takes ``b64`` for absent when it is ``true``, and any registered name in ``crit``;
+- falls back to its recommended algorithms, HS256 among them, when the list of allowed ones is empty;
+- keeps the last of two equal members of the header, and stops at 128,000 bytes of payload and 512 of header.
+
+So the segments, the header and the algorithm are checked first, the algorithm is the one pinned to the key id, and a
+key given in the header (``jwk``, ``jku``, ``x5c``) is a parameter that does not belong there.
+
+A signature is never used to recognise a message: ES256 signatures are malleable ((r, n - s) verifies as well), and a
+sender may sign the same bytes again. Messages are recognised by their id and the digest of their bytes.
+"""
+
+from __future__ import annotations
+
+import binascii
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn, Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwa import JWSAlgModel
+from joserfc.jwk import ECKey, OKPKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import HeaderParameter
+from joserfc.util import urlsafe_b64decode
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.codec import MOST_BYTES, Refused
+from schemas.strict_json import loads
+from schemas.v1 import Kind, RefusalReason
+
+__all__ = ["AUDIENCE", "KeyRing", "KeyRingFault", "Refused", "SigningKey", "Verified", "demand_issuer", "sign"]
+
+AUDIENCE: Final = "payout-gateway"
+HEADER_NAME: Final = "jws"  # of the Kafka record
+MOST_HEADER_BYTES: Final = 4_096
+LONGEST_AHEAD: Final = dt.timedelta(minutes=5)
+GREATEST_AGE: Final = dt.timedelta(days=30)
+TYP: Final[Mapping[Kind, str]] = {
+    Kind.BATCH: "payout-batch-part+jws",
+    Kind.FUNDING: "payout-funding+jws",
+    Kind.ORDER: "payout-order+jws",
+}
+
+Algorithm = Literal["EdDSA", "ES256"]
+_CURVE: Final = {"EdDSA": "Ed25519", "ES256": "P-256"}
+_PARAMETERS: Final = frozenset({"alg", "kid", "typ", "aud", "iat", "b64", "crit"})
+_LAST_SECOND: Final = 32_503_680_000  # the year 3000: beyond it datetime arithmetic may overflow
+
+
+class KeyRingFault(ValueError):
+    """The key ring or a private key cannot be used. The message names the entry, never key material."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Who approved these bytes, with which key, when (business time)."""
+
+    kid: str
+    issuer: str
+    iat: dt.datetime
+
+
+class _Pinned(JWSRegistry):
+    """joserfc's registry cut down to one algorithm, our two extra parameters and our sizes."""
+
+    max_header_length = MOST_HEADER_BYTES
+    max_payload_length = max(MOST_BYTES.values())
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        extra = {"aud": HeaderParameter("Audience", "str"), "iat": HeaderParameter("Issued at", "int")}
+        super().__init__(extra, [algorithm])
+        self._algorithm = algorithm
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        # The base class also warns, at each message, that RFC 9864 renames EdDSA; clients do not know the new name yet.
+        if name != self._algorithm:
+            raise Refused(RefusalReason.BAD_SIGNATURE, "the algorithm is not the one of the key")
+        return self.algorithms[name]
+
+
+_REGISTRIES: Final[dict[str, _Pinned]] = {"EdDSA": _Pinned("EdDSA"), "ES256": _Pinned("ES256")}
+
+
+def _public_key(value: object) -> OKPKey | ECKey:
+    """A public JWK on one of the two curves. Private parts in a key ring are refused: the file is not guarded so."""
+    if not isinstance(value, dict):
+        raise ValueError("public is a JWK")  # noqa: TRY004  pydantic turns a ValueError into a finding
+    if value.keys() & {"d", "k", "p", "q"}:
+        raise ValueError("a key ring holds public keys only")
+    # Without "use", "alg" and "key_ops": what a key may do stands in its entry, once.
+    return _import({name: value[name] for name in ("kty", "crv", "x", "y") if name in value})
+
+
+class KeyEntry(BaseModel):
+    """One key of one issuer: what it may sign, and when; at ``not_after`` and at ``revoked_at`` it is over."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+    kid: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
+    alg: Algorithm
+    issuer: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
+    kinds: Annotated[frozenset[Literal[Kind.BATCH, Kind.FUNDING, Kind.ORDER]], Field(min_length=1)]
+    public: Annotated[OKPKey | ECKey, BeforeValidator(_public_key)]
+    not_before: AwareDatetime
+    not_after: AwareDatetime
+    revoked_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.public.curve_name != _CURVE[self.alg]:
+            raise ValueError("the key's curve does not fit its algorithm")
+        if self.not_before >= self.not_after:
+            raise ValueError("not_before is not earlier than not_after")
+        return self
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    keys: Annotated[list[KeyEntry], Field(min_length=1, max_length=1_000)]
+
+
+class KeyRing:
+    """The issuers' public keys by key id, and the verdict on a signed message."""
+
+    def __init__(
+        self, entries: Iterable[KeyEntry], audience: str = AUDIENCE, greatest_age: dt.timedelta = GREATEST_AGE
+    ):
+        self._entries: dict[str, KeyEntry] = {}
+        for entry in entries:
+            if entry.kid in self._entries:
+                raise KeyRingFault(f"key id {entry.kid} stands twice")
+            self._entries[entry.kid] = entry
+        self._audience = audience
+        self._greatest_age = greatest_age
+
+    def __repr__(self) -> str:
+        return f"KeyRing({sorted(self._entries)})"
+
+    @classmethod
+    def load(cls, path: Path, audience: str = AUDIENCE, greatest_age: dt.timedelta = GREATEST_AGE) -> Self:
+        """Read a key ring file; KeyRingFault names all its faults, OSError when there is none."""
+        return cls.parse(path.read_bytes(), audience, greatest_age)
+
+    @classmethod
+    def parse(cls, raw: bytes, audience: str = AUDIENCE, greatest_age: dt.timedelta = GREATEST_AGE) -> Self:
+        fault = ""
+        try:
+            loads(raw)
+            return cls(_File.model_validate_json(raw).keys, audience, greatest_age)
+        except ValidationError as error:
+            told = error.errors(include_input=False, include_context=False, include_url=False)
+            fault = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in told)
+        except ValueError as error:
+            fault = str(error)
+        # Out here, so that pydantic's error, which holds the file, does not stay attached as the context.
+        raise KeyRingFault(fault)
+
+    def verify(self, header_value: str | bytes | None, raw: bytes, kind: Kind, now: dt.datetime) -> Verified:
+        """Who approved ``raw``; ``Refused`` says why nobody did.
+
+        The signature is judged before the claims, so that a claim which is refused was at least really made.
+        """
+        if len(raw) > MOST_BYTES[kind]:
+            raise Refused(RefusalReason.OVERSIZE, f"more than {MOST_BYTES[kind]} bytes")
+        compact = _compact(header_value)
+        header = _header(compact)
+        entry = self._entry(header)
+        _demand_signature(entry, compact, raw)
+        return self._judge(entry, header, kind, now)
+
+    def _entry(self, header: dict[str, Any]) -> KeyEntry:
+        kid = header["kid"]
+        entry = self._entries.get(kid) if isinstance(kid, str) else None
+        if entry is None:
+            raise Refused(RefusalReason.UNKNOWN_KEY, "the key id is in nobody's name")
+        if header["alg"] != entry.alg:
+            raise Refused(RefusalReason.BAD_SIGNATURE, "the algorithm is not the one of the key")
+        return entry
+
+    def _judge(self, entry: KeyEntry, header: dict[str, Any], kind: Kind, now: dt.datetime) -> Verified:
+        if header["typ"] != TYP[kind]:
+            raise Refused(RefusalReason.WRONG_TYPE, "signed as another kind of message")
+        if header["aud"] != self._audience:
+            raise Refused(RefusalReason.WRONG_AUDIENCE, "signed for somebody else")
+        seconds = header["iat"]
+        if type(seconds) is not int or not 0 <= seconds < _LAST_SECOND:
+            raise Refused(RefusalReason.BAD_SIGNATURE, "iat is not a time in whole seconds")
+        iat = dt.datetime.fromtimestamp(seconds, dt.UTC)
+        if iat - now > LONGEST_AHEAD:
+            raise Refused(RefusalReason.FROM_THE_FUTURE, "signed more than 5 minutes ahead")
+        if now - iat > self._greatest_age:
+            raise Refused(RefusalReason.STALE, "signed too long ago")
+        # Whoever stole a key also chooses iat, so a revocation counts from the moment it is in force, not by iat.
+        if entry.revoked_at is not None and now >= entry.revoked_at:
+            raise Refused(RefusalReason.KEY_REVOKED, f"key {entry.kid} is revoked")
+        if not entry.not_before <= iat < entry.not_after:
+            raise Refused(RefusalReason.KEY_NOT_VALID, f"key {entry.kid} was not valid when this was signed")
+        if kind not in entry.kinds:
+            raise Refused(RefusalReason.KEY_NOT_VALID, f"key {entry.kid} does not sign this kind of message")
+        return Verified(entry.kid, entry.issuer, iat)
+
+
+def demand_issuer(verified: Verified, issuer: str) -> None:
+    """To be called once the message is parsed: nobody approves in another's name."""
+    if verified.issuer != issuer:
+        raise Refused(RefusalReason.WRONG_ISSUER, f"key {verified.kid} signs for another issuer")
+
+
+def signature_header(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
+    """The one signature among a Kafka record's headers; two are refused, as two readers could choose differently."""
+    found = [value for name, value in headers if name == HEADER_NAME]
+    if len(found) > 1:
+        raise Refused(RefusalReason.BAD_SIGNATURE, "more than one signature header")
+    return found[0] if found else None
+
+
+def _compact(header_value: str | bytes | None) -> bytes:
+    """``header..signature`` in ASCII, bounded before anything looks into it."""
+    if not header_value:
+        raise Refused(RefusalReason.UNSIGNED, "no signature header")
+    if len(header_value) > MOST_HEADER_BYTES:
+        _malformed("the signature header is too long")
+    if isinstance(header_value, str):
+        if not header_value.isascii():
+            _malformed("the signature header is not ASCII")
+        header_value = header_value.encode("ascii")
+    segments = header_value.split(b".")
+    if len(segments) != 3 or not segments[0] or not segments[2]:
+        _malformed("the signature is not in compact form")
+    if segments[1]:
+        # joserfc would verify this payload in place of the record's bytes.
+        _malformed("the signature is not detached")
+    return header_value
+
+
+def _header(compact: bytes) -> dict[str, Any]:
+    """The protected header: the seven parameters and no others, no name twice, ``crit`` exactly ``["b64"]``."""
+    try:
+        header = loads(urlsafe_b64decode(compact.partition(b".")[0]))
+    except (ValueError, binascii.Error):
+        _malformed("the protected header is not base64url of unambiguous JSON")
+    if not isinstance(header, dict) or header.keys() != _PARAMETERS:
+        _malformed("the protected header has other parameters than alg, kid, typ, aud, iat, b64 and crit")
+    if header["b64"] is not False or header["crit"] != ["b64"]:
+        _malformed('the protected header needs "b64":false and "crit":["b64"]')
+    return header
+
+
+def _demand_signature(entry: KeyEntry, compact: bytes, raw: bytes) -> None:
+    try:
+        signed = jws.deserialize_compact(compact, entry.public, registry=_REGISTRIES[entry.alg], payload=raw)
+    except (JoseError, ValueError):
+        signed = None
+    # The payload differs only if a later joserfc verifies something else than what it was given.
+    if signed is None or signed.payload != raw:
+        raise Refused(RefusalReason.BAD_SIGNATURE, "the signature does not fit the bytes")
+
+
+def _malformed(detail: str) -> NoReturn:
+    raise Refused(RefusalReason.BAD_SIGNATURE, detail)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKey:
+    """A private key of an issuer, used by the CLI and by the finance platform's example; it never prints."""
+
+    alg: Algorithm
+    key: OKPKey | ECKey
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.alg})"
+
+    @classmethod
+    def load(cls, path: Path, password: bytes | None = None) -> Self:
+        """From a PEM (PKCS #8) or JWK file; the curve decides the algorithm. KeyRingFault without content."""
+        raw = path.read_bytes()
+        try:
+            key = _import(loads(raw)) if raw.lstrip().startswith(b"{") else _import(raw, password)
+        except ValueError as error:
+            raise KeyRingFault(f"{path.name}: {error}") from None
+        if not key.is_private:
+            raise KeyRingFault(f"{path.name}: not a private key")
+        return cls("EdDSA" if isinstance(key, OKPKey) else "ES256", key)
+
+    @classmethod
+    def generate(cls, alg: Algorithm) -> Self:
+        return cls(alg, OKPKey.generate_key("Ed25519") if alg == "EdDSA" else ECKey.generate_key("P-256"))
+
+    def public_jwk(self) -> dict[str, Any]:
+        """For the key ring."""
+        public = self.key.as_dict(private=False)
+        return {name: public[name] for name in ("kty", "crv", "x", "y") if name in public}
+
+    def to_pem(self, password: str | None = None) -> bytes:
+        return self.key.as_pem(private=True, password=password)
+
+
+def _import(value: Any, password: bytes | None = None) -> OKPKey | ECKey:
+    """A key on Ed25519 or P-256, or KeyRingFault. The library's own message may quote the key, so it is dropped."""
+    for family in (OKPKey, ECKey):
+        try:
+            key = family.import_key(value, password=password)
+        except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):
+            continue
+        if isinstance(key, OKPKey | ECKey) and key.curve_name in _CURVE.values():
+            return key
+    raise KeyRingFault("not a key on Ed25519 or P-256, or a wrong password")
+
+
+def sign(raw: bytes, kind: Kind, private_key: SigningKey, kid: str, aud: str, iat: dt.datetime) -> str:
+    """The detached signature of ``raw`` for the record's ``jws`` header. ``iat`` is cut to whole seconds."""
+    header = {
+        "alg": private_key.alg,
+        "aud": aud,
+        "b64": False,
+        "crit": ["b64"],
+        "iat": int(iat.timestamp()),
+        "kid": kid,
+        "typ": TYP[kind],
+    }
+    compact = jws.serialize_compact(header, raw, private_key.key, registry=_REGISTRIES[private_key.alg])
+    # joserfc leaves a payload of URL-safe characters attached; a message never is one, but a test may be.
+    return jws.detach_content(compact)
