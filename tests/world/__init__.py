@@ -1,0 +1,1 @@
+"""The world around the gateway: database, broker, banks, SMS centre, finance desk, and an independent checker."""
