@@ -17,8 +17,8 @@ CREATE TABLE batches (
     finance_bureau    text NOT NULL,
     line_department   text NOT NULL,
     head_digest       bytea NOT NULL,              -- all parts carry the same head
-    parts             integer NOT NULL CHECK (parts BETWEEN 1 AND 1100),
-    lines             integer NOT NULL CHECK (lines BETWEEN 1 AND 1048575),
+    parts             integer NOT NULL CHECK (parts BETWEEN 1 AND 10000),
+    lines             integer NOT NULL CHECK (lines BETWEEN 1 AND 1000000),
     amount_written    text NOT NULL,
     state             text NOT NULL DEFAULT 'COLLECTING'
                       CHECK (state IN ('COLLECTING', 'JUDGING', 'AWAITING_FUNDS', 'PAYING', 'COMPLETE', 'REFUSED')),
@@ -116,6 +116,7 @@ CREATE TABLE submissions (
     bank_no       text NOT NULL,
     debit_account text NOT NULL,                   -- the fiscal account: public money, no person's
     debit_name    text NOT NULL,
+    sms_signature text NOT NULL,
     state         text NOT NULL DEFAULT 'PLANNED'
                   CHECK (state IN ('PLANNED', 'RENDERED', 'SENDING', 'DEFERRED', 'SUBMITTED', 'ACCEPTED', 'IN_DOUBT',
                                    'HELD', 'RETIRED', 'CLOSED')),
@@ -128,6 +129,7 @@ CREATE TABLE submissions (
     digest        bytea,
     remote_name   text,
     rendered_at   timestamptz,
+    hold_at       timestamptz NOT NULL,            -- doubt that lasts until then becomes a person's business
     due_at        timestamptz NOT NULL,            -- not to be sent before
     sent_at       timestamptz,                     -- the current transmission's SENDING
     transmissions integer NOT NULL DEFAULT 0,

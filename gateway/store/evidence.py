@@ -1,0 +1,403 @@
+"""Recording evidence: the only way in which what a bank says becomes what the books say.
+
+Theory of operation
+-------------------
+
+One call, one transaction. Locks are taken in one order everywhere: batches, then submissions, then (by those) their
+attempts; so two processes that hear about the same payout wait for each other instead of deadlocking, and the history
+of a batch has one order. Inside:
+
+1. every piece of evidence is matched by bank **and** reference (what matches nothing is kept, counted and alarmed);
+2. ``states.decide`` says what it does, piece by piece in the order given, each on the result of the one before;
+3. outcomes are written once, by one UPDATE for the whole chunk, conditional on the state they were decided on;
+4. in the same transaction: receipts, notices, the freeze of contradicted payouts, new attempts for lines that alone
+   never reached the bank, and one event of the batch's history.
+
+A process that was fenced may still record: evidence is true whoever delivers it. What it may not do is claim that
+nothing was sent; ``states.believable`` compares its question with the current transmission.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+
+from adapters.contract import Evidence, Proof, Reason
+from gateway import metrics
+from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide, effective
+from gateway.store import ids
+from gateway.store.consequences import Moving, consequences, outcome_row
+from gateway.store.engine import Connection, Engine, lost_race, sql, touched
+from gateway.store.history import Ledger
+from gateway.store.replan import replan_lines, retire_unsent
+from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
+
+PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
+_RACES_ALLOWED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The circumstances of evidence. ``settling_seconds`` is None where the bank's "not found" proves nothing.
+
+    ``asked_at`` is when the question was put (for an answer to a transmission: its SENDING). ``submission_id`` is given
+    where the evidence answers a call about that submission; ``deferred_until`` is when a submission of which the bank
+    took nothing may travel again.
+    """
+
+    bank: str
+    at: dt.datetime
+    asked_at: dt.datetime
+    settling_seconds: int | None = None
+    submission_id: int | None = None
+    deferred_until: dt.datetime | None = None
+    reference_length: int = 26
+    reference_alphabet: str = ids.CROCKFORD
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a call to ``record`` did, for the log line and the metrics."""
+
+    effects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (proof, effect)
+    settled: int = 0
+    conflicts: int = 0
+    fees: int = 0
+    late: int = 0
+    paused: bool = False
+
+
+@dataclass(slots=True)
+class _Submission:
+    row: asyncpg.Record
+    state: str
+    open_lines: int
+    acknowledged: bool = False
+    due_at: dt.datetime | None = None
+    retire: Reason | None = None
+
+
+class EvidenceBook:
+    """The store's room for evidence."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def record(self, heard: Heard, evidence: Sequence[Evidence]) -> Recorded:
+        """Apply evidence of one bank in one transaction; see the theory of operation above."""
+        for tries in range(_RACES_ALLOWED):
+            try:
+                async with self._engine.transaction() as connection:
+                    recorded = await _Recording(connection, heard).run(evidence)
+                break
+            except Exception as error:
+                if not lost_race(error) or tries == _RACES_ALLOWED - 1:
+                    raise
+        _count(heard.bank, recorded)
+        return recorded
+
+    async def keep_artefact(
+        self, bank: str, digest: bytes, name: str, sealed: bytes, at: dt.datetime, quarantined: str | None
+    ) -> bool:
+        """Archive what a bank gave us; False when the same bytes are there under that name already."""
+        row = await self._engine.fetchrow("insert_artefact", bank, digest, name, sealed, at, quarantined)
+        return row is not None
+
+    async def first_seen(self, bank: str, event_id: str, digest: bytes, at: dt.datetime) -> bool:
+        """Remember a callback's event; False for a repeat. ValueError when the event came with other bytes before."""
+        if await self._engine.fetchrow("insert_callback_event", bank, event_id, digest, at) is not None:
+            return True
+        row = await self._engine.fetchrow("callback_event", bank, event_id)
+        if row is not None and bytes(row["digest"]) != digest:
+            raise ValueError("an event came again with other content")
+        return False
+
+
+class _Recording:
+    """One transaction's worth of work."""
+
+    def __init__(self, connection: Connection, heard: Heard) -> None:
+        self._connection = connection
+        self._heard = heard
+        self._attempts: dict[str, Moving] = {}
+        self._submissions: dict[int, _Submission] = {}
+        self._kept: list[tuple[Evidence, str, int | None]] = []
+        self._frozen: set[int] = set()
+        self._result = Recorded()
+
+    async def run(self, evidence: Sequence[Evidence]) -> Recorded:
+        ledger, evidence, whole = await self._lock(evidence)
+        for item, submission_id in whole:
+            evidence += await self._apply_whole(item, self._submissions[submission_id])
+        await self._load(evidence)
+        for item in evidence:
+            self._apply(item)
+        await self._write(ledger)
+        return self._result
+
+    async def _lock(self, evidence: Sequence[Evidence]) -> tuple[Ledger, list[Evidence], list[tuple[Evidence, int]]]:
+        """Find what is concerned, lock it in order, and tell lines' evidence from whole submissions'."""
+        references = sorted({e.reference for e in evidence if e.reference is not None})
+        named = sorted({e.submission for e in evidence if e.reference is None and e.submission is not None})
+        given = [] if self._heard.submission_id is None else [self._heard.submission_id]
+        located = await self._connection.fetch(sql("locate_evidence"), self._heard.bank, references)
+        by_name = await self._connection.fetch(sql("locate_submissions"), self._heard.bank, named, given)
+        keys = {row["submission_id"] for row in located} | {row["submission_id"] for row in by_name}
+        ledger = await Ledger.lock(
+            self._connection, [row["batch_no"] for row in located] + [row["batch_no"] for row in by_name]
+        )
+        for row in await self._connection.fetch(sql("lock_submissions"), sorted(keys)):
+            self._submissions[row["submission_id"]] = _Submission(row, row["state"], row["open_lines"])
+        numbers = {row["reference"]: row["submission_id"] for row in by_name}
+        lines: list[Evidence] = []
+        whole: list[tuple[Evidence, int]] = []
+        for item in evidence:
+            if item.reference is not None:
+                lines.append(item)
+                continue
+            key = self._heard.submission_id if item.submission is None else numbers.get(item.submission)
+            if key in self._submissions:
+                whole.append((item, key))
+            else:
+                self._keep(replace(item, reference=item.submission or ""), "UNMATCHED", None)
+        return ledger, lines, whole
+
+    async def _apply_whole(self, item: Evidence, submission: _Submission) -> list[Evidence]:
+        """Move a submission, or spread a fact over the lines that have no state of their own."""
+        if item.proof in (Proof.CREDITED, Proof.REJECTED, Proof.RETURNED):
+            rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
+            return [replace(item, reference=row["reference"]) for row in rows]
+        if submission.state in ("CLOSED", "RETIRED"):
+            self._result.effects[item.proof, "noop"] += 1
+            return []
+        if not self._believed(item, submission.row["sent_at"]):
+            self._result.effects[item.proof, "noop"] += 1
+            return []
+        known = Known(State(submission.state), submission.row["amount_fen"])
+        verdict = decide(known, item, whole=True)
+        if verdict is State.DEFERRED and not await self._nothing_known_of_lines(submission):
+            verdict = State.IN_DOUBT if submission.state == State.SENDING else Verdict.NOOP
+        if verdict is Verdict.CONFLICT:  # the bank has what we never sent: nothing of it may travel now
+            rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
+            return [replace(item, reference=row["reference"]) for row in rows]
+        if verdict is Verdict.NOOP:
+            self._result.effects[item.proof, "noop"] += 1
+            return []
+        self._result.effects[item.proof, "move"] += 1
+        submission.state = verdict.value
+        submission.acknowledged = submission.acknowledged or item.proof in (Proof.RECEIVED, Proof.IN_PROCESS)
+        if verdict is State.DEFERRED:
+            submission.due_at = self._heard.deferred_until
+            if item.reason in PAUSING:
+                submission.retire = item.reason
+        return []
+
+    async def _nothing_known_of_lines(self, submission: _Submission) -> bool:
+        """Only a submission of which the bank has not spoken line by line may ever travel again."""
+        count = await self._connection.fetchval(sql("attempts_with_own_state"), submission.row["submission_id"])
+        return int(count) == 0
+
+    def _believed(self, item: Evidence, sent_at: dt.datetime | None) -> bool:
+        return believable(
+            item.proof,
+            sent_at=sent_at,
+            asked_at=self._heard.asked_at,
+            settling_seconds=self._heard.settling_seconds,
+        )
+
+    async def _load(self, evidence: Sequence[Evidence]) -> None:
+        references = sorted({e.reference for e in evidence if e.reference is not None})
+        if not references:
+            return
+        for row in await self._connection.fetch(sql("known_attempts"), self._heard.bank, references):
+            submission = self._submissions[row["submission_id"]]
+            own = None if row["state"] is None else State(row["state"])
+            # A closed or retired submission has no line without a state; the fallback is the strictest reading.
+            shared = State(submission.state) if submission.state in State.__members__ else State.PLANNED
+            self._attempts[row["reference"]] = Moving(
+                row,
+                Known(effective(own, shared), row["amount_fen"], row["host_reference"], row["return_host_reference"]),
+            )
+
+    def _apply(self, item: Evidence) -> None:
+        """One piece of evidence about one line, decided on the outcome of those before it."""
+        attempt = self._attempts.get(item.reference or "")
+        if attempt is None:
+            self._keep(item, "UNMATCHED", None)
+            return
+        named = item.submission is None or item.submission == self._submission_of(attempt).row["reference"]
+        if not named:  # the right line under another submission's name: the answer is not about what it claims
+            self._keep(item, "UNMATCHED", attempt.row["payout_id"])
+            return
+        if not self._believed(item, attempt.row["sent_at"]):
+            self._result.effects[item.proof, "noop"] += 1
+            return
+        verdict = decide(attempt.known, item, whole=False)
+        if verdict is Verdict.CONFLICT:
+            self._conflict(attempt, item)
+        elif verdict is Verdict.NOOP:
+            self._result.effects[item.proof, "noop"] += 1
+            if item.host_reference is not None and attempt.known.state is State.RETURNED:
+                self._keep(item, "LATE", attempt.row["payout_id"], counted=False)
+        elif verdict is State.DEFERRED:
+            # "Took nothing" of one line alone cannot send the file again: the line is over, the others are not.
+            self._move(attempt, item, State.NOT_EXECUTED)
+        else:
+            self._move(attempt, item, verdict)
+
+    def _submission_of(self, attempt: Moving) -> _Submission:
+        return self._submissions[attempt.row["submission_id"]]
+
+    def _conflict(self, attempt: Moving, item: Evidence) -> None:
+        self._keep(item, "CONFLICT", attempt.row["payout_id"])
+        self._frozen.add(attempt.row["payout_id"])
+        if item.amount_fen is not None and item.amount_fen != attempt.known.amount_fen:
+            self._result.fees += 1
+
+    def _move(self, attempt: Moving, item: Evidence, state: State) -> None:
+        self._result.effects[item.proof, "move"] += 1
+        submission = self._submission_of(attempt)
+        if attempt.known.state in OPEN and state in SETTLED:
+            submission.open_lines -= 1
+            if submission.open_lines == 0:
+                submission.state = "CLOSED"
+        attempt.known = replace(
+            attempt.known,
+            state=state,
+            credit_host_reference=item.host_reference
+            if state is State.CREDITED
+            else attempt.known.credit_host_reference,
+            return_host_reference=item.host_reference if state is State.RETURNED else None,
+        )
+        attempt.moved_by.append(item)
+        attempt.states.append(state)
+
+    def _keep(self, item: Evidence, effect: str, payout: int | None, *, counted: bool = True) -> None:
+        self._kept.append((item, effect, payout))
+        if counted:
+            self._result.effects[item.proof, effect.lower() if effect != "LATE" else "kept"] += 1
+
+    async def _write(self, ledger: Ledger) -> None:
+        changed = sorted(
+            (a for a in self._attempts.values() if a.changed), key=lambda a: (a.row["submission_id"], a.row["seq"])
+        )
+        await self._write_attempts(changed)
+        await self._write_kept()
+        if self._frozen:
+            rows = await self._connection.fetch(sql("freeze_payouts"), sorted(self._frozen), self._heard.at)
+            self._result.conflicts = len(rows)
+        await self._write_submissions()
+        await self._tell(ledger, changed)
+        for submission in self._submissions.values():
+            if submission.retire is not None:
+                await self._pause(submission, submission.retire)
+        self._chronicle(ledger, changed)
+        await ledger.write(self._connection)
+
+    async def _write_attempts(self, changed: Sequence[Moving]) -> None:
+        if not changed:
+            return
+        rows = [outcome_row(attempt, self._heard.at) for attempt in changed]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        status = await self._connection.execute(sql("settle_attempts"), *columns)
+        if touched(status) != len(rows):
+            raise RuntimeError("an attempt changed under its submission's lock")
+
+    async def _write_kept(self) -> None:
+        if not self._kept:
+            return
+        rows = [
+            (
+                item.reference or "",
+                item.proof.value,
+                effect,
+                payout,
+                item.reason.value if item.reason else None,
+                item.code or None,
+                item.amount_fen,
+                item.host_reference,
+                item.post_date,
+                bytes.fromhex(item.artefact) if item.artefact else None,
+            )
+            for item, effect, payout in self._kept
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await self._connection.execute(sql("keep_evidence"), self._heard.bank, *columns[:9], self._heard.at, columns[9])
+
+    async def _write_submissions(self) -> None:
+        moved = [
+            (key, s.state, s.open_lines, s.acknowledged, s.due_at)
+            for key, s in sorted(self._submissions.items())
+            if s.state != s.row["state"] or s.open_lines != s.row["open_lines"]
+        ]
+        if moved:
+            columns = [list(column) for column in zip(*moved, strict=True)]
+            await self._connection.execute(sql("update_submissions"), *columns, self._heard.at)
+
+    async def _tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
+        """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""
+        receipts: dict[int, list[Receipt]] = defaultdict(list)
+        notices: dict[tuple[int, str], list[Notice]] = defaultdict(list)
+        never: dict[int, list[str]] = defaultdict(list)
+        for attempt in changed:
+            row = attempt.row
+            told, person = consequences(attempt, self._heard.at)
+            receipts[row["batch_no"]] += told
+            notices[row["batch_no"], row["sms_signature"]] += person
+            self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))
+            self._result.late += sum(1 for receipt in told if receipt.outcome == "credited" and receipt.late)
+            if attempt.known.state is State.NOT_EXECUTED:
+                never[row["submission_id"]].append(row["reference"])
+        for batch_no, told in sorted(receipts.items()):
+            await stage_receipts(self._connection, ledger.batches[batch_no], told, self._heard.at)
+        for (batch_no, signature), people in sorted(notices.items()):
+            await stage_notices(self._connection, batch_no, signature, people, self._heard.at)
+        for submission_id, burned in sorted(never.items()):
+            fresh = ids.mint_references(
+                len(burned), self._heard.at, self._heard.reference_alphabet, self._heard.reference_length
+            )
+            await replan_lines(self._connection, submission_id, burned, fresh, self._heard.at)
+
+    async def _pause(self, submission: _Submission, reason: Reason) -> None:
+        await retire_unsent(self._connection, submission.row["submission_id"], self._heard.at)
+        await self._connection.execute(sql("pause_bank"), self._heard.bank, self._heard.at, reason.value)
+        self._result.paused = True
+
+    def _chronicle(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
+        """One event a batch for this chunk: what moved, what contradicted."""
+        lines: dict[int, list[Any]] = defaultdict(list)
+        for attempt in changed:
+            _, line = ids.batch_and_line(attempt.row["payout_id"])
+            last = attempt.moved_by[-1]
+            lines[attempt.row["batch_no"]].append(
+                [line, attempt.row["attempt_no"], attempt.known.state.value, last.code, last.host_reference]
+            )
+        moves: dict[int, list[Any]] = defaultdict(list)
+        for key, submission in sorted(self._submissions.items()):
+            if submission.state != submission.row["state"]:
+                moves[submission.row["batch_no"]].append([key, submission.row["state"], submission.state])
+        frozen: dict[int, list[int]] = defaultdict(list)
+        for payout in sorted(self._frozen):
+            batch_no, line = ids.batch_and_line(payout)
+            frozen[batch_no].append(line)
+        for batch_no in sorted(lines.keys() | moves.keys() | frozen.keys()):
+            body: Mapping[str, Any] = {
+                "bank": self._heard.bank,
+                "lines": lines.get(batch_no, []),
+                "submissions": moves.get(batch_no, []),
+                "frozen": frozen.get(batch_no, []),
+            }
+            ledger.add(batch_no, self._heard.at, "EVIDENCE", body)
+
+
+def _count(bank: str, recorded: Recorded) -> None:
+    for (proof, effect), count in recorded.effects.items():
+        metrics.EVIDENCE.labels(bank=bank, proof=proof, effect=effect).inc(count)
+    metrics.CONFLICTS.labels(bank=bank).inc(recorded.conflicts)
+    metrics.FEES.labels(bank=bank).inc(recorded.fees)
+    metrics.LATE_CREDITS.inc(recorded.late)

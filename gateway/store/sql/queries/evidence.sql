@@ -1,0 +1,106 @@
+-- name: locate_evidence
+-- Which attempts, submissions and batches references belong to; no lock yet, so that locks can be taken in order.
+SELECT a.reference, a.submission_id, s.batch_no
+FROM attempts a JOIN submissions s USING (submission_id)
+WHERE a.reference = ANY($2::text[]) AND a.bank = $1;
+
+-- name: locate_submissions
+-- Submissions of a bank by their own reference or their key.
+SELECT submission_id, batch_no, reference FROM submissions
+WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigint[]));
+
+-- name: lock_submissions
+-- Lock submissions in key order, after their batches.
+SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, transmissions, fence,
+       bank_no, limit_at, hold_at, amount_fen
+FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id FOR NO KEY UPDATE;
+
+-- name: known_attempts
+-- What is on record about the attempts that evidence names; their submissions are locked.
+SELECT a.submission_id, a.seq, a.payout_id, a.attempt_no, a.reference, a.amount_fen, a.state, a.host_reference,
+       a.return_host_reference, a.credited_at, a.order_no, a.reason, coalesce(a.has_phone, p.has_phone) AS has_phone,
+       coalesce(a.limit_at, b.limit_at) AS limit_at, p.conflict_at, s.batch_no, s.state AS submission_state, s.bank_no,
+       s.sms_signature, s.sent_at
+FROM attempts a
+JOIN submissions s USING (submission_id)
+JOIN payouts p USING (payout_id)
+JOIN batches b ON b.batch_no = s.batch_no
+WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
+
+-- name: inheriting_attempts
+-- References of the attempts that have no state of their own: what is said of the whole submission is said of them.
+SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER BY seq;
+
+-- name: attempts_with_own_state
+-- How many sent lines of a submission the bank has spoken of by themselves; more than none forbids sending it again.
+SELECT count(*) FROM attempts
+WHERE submission_id = $1 AND state IS NOT NULL AND NOT (state = 'REJECTED' AND reason = 'NAME_NOT_ENCODABLE');
+
+-- name: settle_attempts
+-- Write outcomes once, sorted by key: conditional on the state the decision was made on.
+UPDATE attempts a
+SET state = u.state, live = u.live, reason = u.reason, bank_code = u.bank_code,
+    host_reference = coalesce(u.host_reference, a.host_reference), post_date = coalesce(u.post_date, a.post_date),
+    artefact = u.artefact, settled_at = u.at, credited_at = coalesce(a.credited_at, u.credited_at),
+    return_host_reference = u.return_host_reference, returned_at = u.returned_at
+FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+            $9::date[], $10::bytea[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::timestamptz[])
+     AS u(submission_id, seq, state_before, state, live, reason, bank_code, host_reference, post_date, artefact, at,
+          credited_at, return_host_reference, returned_at)
+WHERE a.submission_id = u.submission_id AND a.seq = u.seq AND a.state IS NOT DISTINCT FROM u.state_before;
+
+-- name: keep_evidence
+-- Keep evidence that moved no state; the same again is nothing new.
+INSERT INTO evidence (bank, reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference,
+                      post_date, artefact, recorded_at)
+SELECT $1, u.* , $11
+FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::text[],
+            $10::date[], $12::bytea[])
+     AS u(reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference, post_date, artefact)
+ON CONFLICT DO NOTHING;
+
+-- name: freeze_payouts
+-- A contradiction freezes the payout; the first one's time stays.
+UPDATE payouts SET conflict_at = $2 WHERE payout_id = ANY($1::bigint[]) AND conflict_at IS NULL RETURNING payout_id;
+
+-- name: update_submissions
+-- Move submissions after evidence: state, lines still open, when to ask next.
+UPDATE submissions s
+SET state = u.state, open_lines = u.open_lines,
+    acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
+    due_at = coalesce(u.due_at, s.due_at),
+    probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL WHEN u.state = 'CLOSED' THEN s.probe_at
+                    ELSE coalesce(s.probe_at, $6) END
+FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[])
+     AS u(submission_id, state, open_lines, acknowledged, due_at)
+WHERE s.submission_id = u.submission_id;
+
+-- name: pause_bank
+-- Stop sending to a bank until somebody looked; the first reason stays.
+INSERT INTO banks (bank, paused_at, pause_reason) VALUES ($1, $2, $3)
+ON CONFLICT (bank) DO UPDATE SET paused_at = coalesce(banks.paused_at, EXCLUDED.paused_at),
+                                 pause_reason = coalesce(banks.pause_reason, EXCLUDED.pause_reason);
+
+-- name: lift_pauses
+-- A restart after the fault was mended sends again.
+UPDATE banks SET paused_at = NULL, pause_reason = NULL WHERE bank = ANY($1::text[]) AND paused_at IS NOT NULL
+RETURNING bank;
+
+-- name: insert_artefact
+-- Keep what a bank gave us, once per name and content.
+INSERT INTO artefacts (bank, digest, name, sealed, received_at, quarantined) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (bank, digest, name) DO NOTHING RETURNING artefact_id;
+
+-- name: insert_callback_event
+-- Remember a callback by its event; no row when it was there already.
+INSERT INTO callback_events (bank, event_id, digest, received_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING event_id;
+
+-- name: callback_event
+-- The digest under which an event was first seen.
+SELECT digest FROM callback_events WHERE bank = $1 AND event_id = $2;
+
+-- name: insert_notices
+-- Calls to the SMS provider, at most a hundred people each.
+INSERT INTO notices (batch_no, kind, signature, payouts, attempts, submissions, seqs, outcomes, due_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9);

@@ -1,0 +1,227 @@
+"""Submissions in the store: claims with a lease and a fence, bytes before sending, SENDING before the wire, doubt.
+
+Theory of operation
+-------------------
+
+A *claim* sets ``lease_until`` on the database's own clock and raises ``fence``. Whoever holds the highest fence and an
+unexpired lease may take the next step; everybody else is told so by a row count of zero. The one step that matters,
+RENDERED or DEFERRED to SENDING, is a single conditional UPDATE committed before a byte leaves: a process that was
+stopped, paused or partitioned beyond its lease cannot send any more, and what it had in SENDING is put in doubt and
+asked about by whoever finds it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from gateway import metrics
+from gateway.store.engine import Engine, sql, touched
+from gateway.store.history import Ledger
+from gateway.store.replan import fresh_submission, retire_unsent
+
+
+class Fenced(Exception):
+    """Somebody else holds this submission now, or its state has moved on. Nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to take the next step with one submission, until the lease ends."""
+
+    submission_id: int
+    batch_no: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What ``write_rendering`` persists. ``payload`` is sealed; ``digest`` is of the clear bytes."""
+
+    payload: bytes
+    digest: bytes
+    remote_name: str
+    at: dt.datetime
+    lines: int
+    amount_fen: int
+
+
+def claim_of(row: asyncpg.Record) -> Claim:
+    return Claim(row["submission_id"], row["batch_no"], row["fence"])
+
+
+class Submissions:
+    """The store's room for submissions."""
+
+    def __init__(self, engine: Engine, owner: str, lease_seconds: int) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+
+    async def claim_to_render(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+        return await self._engine.fetch("claim_to_render", bank, self._owner, self._lease_seconds, at, limit)
+
+    async def claim_to_send(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+        return await self._engine.fetch("claim_to_send", bank, self._owner, self._lease_seconds, at, limit)
+
+    async def claim_to_probe(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+        return await self._engine.fetch("claim_to_probe", bank, self._owner, self._lease_seconds, at, limit)
+
+    async def renew(self, claim: Claim) -> bool:
+        """Keep a claim while its work goes on; False when it is lost."""
+        count = await self._engine.execute(
+            "renew_leases", claim.submission_id, self._lease_seconds, claim.fence, self._owner
+        )
+        return count == 1
+
+    async def release(self, claim: Claim) -> None:
+        await self._engine.execute("release_submission", claim.submission_id, claim.fence)
+
+    async def lines_to_render(self, submission_id: int) -> list[asyncpg.Record]:
+        return await self._engine.fetch("lines_to_render", submission_id)
+
+    async def set_frozen_aside(self, claim: Claim, at: dt.datetime) -> int:
+        """Retire a claimed, unsent submission that holds frozen payouts: the others get new bytes, the frozen wait.
+
+        Returns how many lines wait. Their submission is due in a year: a person's decision brings them back.
+        """
+        async with self._engine.transaction() as connection:
+            ledger = await Ledger.lock(connection, [claim.batch_no])
+            row = await connection.fetchrow(sql("lock_claimed"), claim.submission_id, claim.fence)
+            if row is None:
+                raise Fenced
+            frozen = [r["payout_id"] for r in await connection.fetch(sql("frozen_in_submission"), claim.submission_id)]
+            if not frozen:
+                return 0
+            lines = await connection.fetch(sql("lines_of_payouts"), claim.submission_id, frozen)
+            total = sum(line["amount_fen"] for line in lines)
+            aside = await fresh_submission(
+                connection, claim.submission_id, len(lines), total, at + dt.timedelta(days=365)
+            )
+            await connection.execute(
+                sql("rebind_attempts"), claim.submission_id, aside, [line["reference"] for line in lines]
+            )
+            await retire_unsent(connection, claim.submission_id, at)
+            ledger.add(claim.batch_no, at, "SET_ASIDE", {"submission": claim.submission_id, "lines": len(lines)})
+            await ledger.write(connection)
+            return len(lines)
+
+    async def write_rendering(self, claim: Claim, rendering: Rendering) -> None:
+        """Persist the bytes of a claimed submission, once. Fenced when the claim is lost."""
+        async with self._engine.transaction() as connection:
+            ledger = await Ledger.lock(connection, [claim.batch_no])
+            status = await connection.execute(
+                sql("write_rendering"),
+                claim.submission_id,
+                claim.fence,
+                rendering.payload,
+                rendering.digest,
+                rendering.remote_name,
+                rendering.at,
+                rendering.lines,
+                rendering.amount_fen,
+            )
+            if touched(status) != 1:
+                raise Fenced
+            body = {
+                "submission": claim.submission_id,
+                "digest": rendering.digest.hex(),
+                "name": rendering.remote_name,
+                "lines": rendering.lines,
+            }
+            ledger.add(claim.batch_no, rendering.at, "RENDERED", body)
+            await ledger.write(connection)
+
+    async def write_sending(
+        self, claim: Claim, at: dt.datetime, silent_at: dt.datetime, watch_until: dt.datetime
+    ) -> dt.datetime:
+        """Commit SENDING; the time it carries. After this returns, and only then, the wire may be touched."""
+        async with self._engine.transaction() as connection:
+            ledger = await Ledger.lock(connection, [claim.batch_no])
+            if await connection.fetch(sql("frozen_in_submission"), claim.submission_id):
+                raise Fenced
+            sent_at = await connection.fetchval(
+                sql("write_sending"), claim.submission_id, claim.fence, at, silent_at, watch_until
+            )
+            if sent_at is None:
+                raise Fenced
+            ledger.add(claim.batch_no, at, "SENDING", {"submission": claim.submission_id, "fence": claim.fence})
+            await ledger.write(connection)
+        return dt.datetime.astimezone(sent_at, at.tzinfo)
+
+    async def doubt_abandoned(self, at: dt.datetime) -> int:
+        """Put every SENDING whose lease has passed in doubt, fencing its process off; how many."""
+        async with self._engine.transaction() as connection:
+            rows = await connection.fetch(sql("abandoned_sendings"))
+            if not rows:
+                return 0
+            ledger = await Ledger.lock(connection, [row["batch_no"] for row in rows])
+            moved = await connection.fetch(sql("doubt_abandoned"), [row["submission_id"] for row in rows], at)
+            for row in moved:
+                ledger.add(row["batch_no"], at, "ABANDONED", {"submission": row["submission_id"]})
+            await ledger.write(connection)
+        for bank, count in Counter(row["bank"] for row in moved).items():
+            metrics.CRASHED_SENDINGS.labels(bank=bank).inc(count)
+        return len(moved)
+
+    async def doubt_silent(self, bank: str, at: dt.datetime) -> int:
+        """Turn silence past the bank's due time into doubt; how many submissions."""
+        return await self._move_all(bank, at, "silent_submissions", "SILENT")
+
+    async def hold_doubts(self, bank: str, at: dt.datetime) -> int:
+        """Turn doubt close to the limit into HELD; how many submissions."""
+        return await self._move_all(bank, at, "doubts_to_hold", "HELD")
+
+    async def _move_all(self, bank: str, at: dt.datetime, select: str, event: str) -> int:
+        async with self._engine.transaction() as connection:
+            rows = await connection.fetch(sql(select), bank, at)
+            if not rows:
+                return 0
+            ledger = await Ledger.lock(connection, [row["batch_no"] for row in rows])
+            keys = sorted(row["submission_id"] for row in rows)
+            await connection.fetch(sql("lock_submissions"), keys)
+            if event == "SILENT":
+                moved = await connection.fetch(sql("doubt_silent"), keys, at, at)
+                await connection.execute(sql("doubt_silent_lines"), [row["submission_id"] for row in moved])
+            else:
+                await connection.execute(sql("hold_submissions"), keys, at)
+                await connection.execute(sql("hold_lines"), keys)
+                moved = rows
+            for row in moved:
+                ledger.add(row["batch_no"], at, event, {"submission": row["submission_id"]})
+            await ledger.write(connection)
+        return len(moved)
+
+    async def schedule(self, claim: Claim, probe_at: dt.datetime | None) -> None:
+        """When to ask next (None: never again by ourselves), and give the claim back."""
+        await self._engine.execute("schedule_probe", claim.submission_id, claim.fence, probe_at)
+
+    async def schedule_first(self, claim: Claim, probe_at: dt.datetime) -> None:
+        await self._engine.execute("schedule_first_probe", claim.submission_id, claim.fence, probe_at)
+
+    async def ensure_banks(self, banks: Sequence[str]) -> list[str]:
+        """Rows for the configured banks; lifts pauses, because a restart follows a mended fault. Which were lifted."""
+        await self._engine.execute("ensure_banks", list(banks))
+        return [row["bank"] for row in await self._engine.fetch("lift_pauses", list(banks))]
+
+    async def cursor(self, bank: str) -> str:
+        row = await self._engine.fetchrow("bank_cursor", bank)
+        return "" if row is None else str(row["collected_to"])
+
+    async def move_cursor(self, bank: str, cursor: str) -> None:
+        await self._engine.execute("move_cursor", bank, cursor)
+
+    async def paused(self) -> dict[str, str]:
+        return {row["bank"]: row["pause_reason"] for row in await self._engine.fetch("paused_banks")}
+
+    async def lease(self, name: str) -> int | None:
+        """Take or renew a named lease; its fence, or None while another process holds it."""
+        row = await self._engine.fetchrow("acquire_lease", name, self._owner, self._lease_seconds)
+        return None if row is None else int(row["fence"])
+
+    async def give_back(self, name: str) -> None:
+        await self._engine.execute("release_lease", name, self._owner)
