@@ -278,16 +278,16 @@ class Admin:
                 metrics.CALLBACKS.labels(bank=bank, outcome="refused").inc()
                 raise
 
-        return await self._take(request, "bank callback refused", store)
+        return await self._take(request, "bank", store)
 
     async def _sms_report(self, request: web.BaseRequest, provider: str) -> web.Response:
         async def store(body: bytes) -> None:
             await self._handlers.sms_report(provider, request.headers, body)
 
-        return await self._take(request, "sms report refused", store)
+        return await self._take(request, "sms", store)
 
     async def _take(
-        self, request: web.BaseRequest, refused: str, store: Callable[[bytes], Awaitable[None]]
+        self, request: web.BaseRequest, kind: str, store: Callable[[bytes], Awaitable[None]]
     ) -> web.Response:
         async with self._place():
             _unambiguous(request)
@@ -299,10 +299,10 @@ class Admin:
                 raise _not_found() from None
             except CallbackRefused as error:
                 code = error.reason if _CODE.fullmatch(error.reason) else "REFUSED"
-                _log.warning(refused, code=code, bytes=len(body))
+                _log.warning("callback refused", kind=kind, code=code, bytes=len(body))
                 raise _refusal(code) from None
             except (Unavailable, TimeoutError) as error:
-                _log.warning("callback cannot be stored now", error=error)
+                _log.warning("callback cannot be stored now", kind=kind, error=error)
                 raise _come_again("UNAVAILABLE", "It cannot be stored now; send it again.") from None
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
