@@ -1,0 +1,101 @@
+"""Runs one simulated bank: `python -m tests.bank --config bank.json`; SIGTERM ends it, kill -9 does it no harm."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from tests.bank import config as configuration
+from tests.bank.book import Book
+from tests.bank.certificates import prepare
+from tests.bank.control import Control
+from tests.bank.json_desk import JsonDesk
+from tests.bank.json_server import JsonServer
+from tests.bank.ledger import Ledger
+from tests.bank.programme import Programme
+from tests.bank.rcc_desk import RccDesk
+from tests.bank.rcc_sftp import serve as serve_sftp
+from tests.bank.restore import load, resume
+
+Started = tuple[dict[str, object], Coroutine[Any, Any, None], Callable[[], Awaitable[None]]]
+
+
+async def _start_rcc(book: Book) -> Started:
+    book.desk = desk = RccDesk(book)
+    load(book)
+    desk.restore()
+    resume(book)
+    server, port, key = await serve_sftp(desk)
+
+    async def stop() -> None:
+        server.close()
+
+    return {"port": port, "host_key": key}, desk.watch(), stop
+
+
+async def _start_json(book: Book) -> Started:
+    prepare(book.config.directory)
+    book.desk = desk = JsonDesk(book)
+    load(book)
+    desk.restore()
+    resume(book)
+    runner, port = await JsonServer(desk).serve()
+    return {"port": port}, desk.callbacks.run(), runner.cleanup
+
+
+async def run(config: configuration.Config) -> int:
+    """Serve until SIGTERM or SIGINT (0), or until something breaks (1)."""
+    ledger = Ledger(config.directory, config.synchronous)
+    facts = {"profile": config.profile, "seed": str(config.seed), "settling_seconds": str(config.settling_seconds)}
+    ledger.describe(facts)
+    book = Book(config, ledger, Programme(config.seed, config.programme, config.profile))
+    control = Control(book)
+    control.look()
+    start = _start_rcc if config.profile == "rcc_file" else _start_json
+    told, desk, stop = await start(book)
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    # A million lines in memory are no garbage: keep the collector from walking them all the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    print(json.dumps({"ready": True, "profile": config.profile, **told}, sort_keys=True), flush=True)
+    tasks = [asyncio.create_task(work) for work in (book.run(), desk, control.watch(), _until(asked))]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if desk_done := [task for task in done if task is tasks[1] and task.exception() is None]:
+        done, pending = await asyncio.wait(set(tasks) - set(desk_done), return_when=asyncio.FIRST_COMPLETED)
+    broken = [task.exception() for task in done if task.exception() is not None]
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    await asyncio.wait_for(stop(), 2)
+    for problem in broken:
+        print(f"the bank broke: {type(problem).__name__}: {problem}", file=sys.stderr, flush=True)
+    ledger.close()
+    return 1 if broken else 0
+
+
+async def _until(asked: asyncio.Event) -> None:
+    await asked.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bank", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    try:
+        config = configuration.load(parser.parse_args().config)
+    except (configuration.ConfigurationError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    return asyncio.run(run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

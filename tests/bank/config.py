@@ -1,0 +1,170 @@
+"""What one simulated bank is told: a JSON file read strictly, every key with its default."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+PROFILES = ("rcc_file", "json_https")
+DEDUPLICATION = ("none", "by_reference", "by_file_id", "window")
+SYNCHRONOUS = ("FULL", "NORMAL", "OFF")
+T = TypeVar("T")
+
+
+class ConfigurationError(Exception):
+    """The configuration says something this bank does not understand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgrammeConfig:
+    """Rates per ten thousand and overrides; see the README for the names."""
+
+    rates: dict[str, int] = field(default_factory=dict)
+    again_rates: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, list[str]] = field(default_factory=dict)
+    submissions: dict[str, list[str]] = field(default_factory=dict)
+    results: dict[str, list[str]] = field(default_factory=dict)
+    reject_reasons: list[str] = field(
+        default_factory=lambda: [
+            "ACCOUNT_NOT_FOUND",
+            "NAME_MISMATCH",
+            "ACCOUNT_CLOSED",
+            "ACCOUNT_FROZEN",
+            "ACCOUNT_DORMANT",
+            "SSCARD_NOT_ACTIVATED",
+        ]
+    )
+    late_seconds: list[int] = field(default_factory=lambda: [600, 172_800])
+    return_seconds: list[int] = field(default_factory=lambda: [7_200, 259_200])
+    repair_seconds: int = 3_600
+    ack_late_seconds: int = 900
+    not_found_seconds: int = 300
+    hidden_seconds: int = 7_200
+
+
+@dataclass(frozen=True, slots=True)
+class RccConfig:
+    """What only the file bank needs."""
+
+    org: str = "402XJ0001"
+    user: str = "gateway"
+    password: str = "gateway"
+    authorized_keys: list[str] = field(default_factory=list)
+    debit_accounts: list[str] = field(default_factory=list)
+    date_tolerance_days: int = 30
+    poll_real_milliseconds: int = 60
+    host_key: str = "keys/host_key"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonConfig:
+    """What only the HTTPS bank needs."""
+
+    app_id: str = "payout-gateway"
+    gateway_public_key: str = "keys/gateway_signing.pub.pem"
+    signing_key: str = "keys/bank_signing.pem"
+    id_cipher_key: str = "keys/id_cipher.key"
+    ca: str = "keys/ca.pem"
+    certificate: str = "keys/server.pem"
+    key: str = "keys/server.key"
+    callback_url: str | None = None
+    callback_ca: str | None = None
+    callback_connections: int = 4
+    callback_give_up_real_seconds: int = 300
+    callback_items: int = 500
+    debit_accounts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When this bank works: "HH:MM" to "HH:MM" on these weekdays (0 = Monday)."""
+
+    opens: str = "08:30"
+    closes: str = "17:00"
+    days: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One bank."""
+
+    profile: str
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 1
+    synchronous: str = "FULL"
+    keep_payload: bool = True
+    clock_offset_seconds: int = 0
+    processing_seconds: int = 60
+    report_every_seconds: int = 1_800
+    settling_seconds: int = 600
+    hours: Hours | None = None
+    balance_fen: int | None = None
+    deduplicate: str = "none"
+    window_seconds: int = 86_400
+    max_lines: int = 5_000
+    statements: bool = True
+    hang_real_seconds: int = 30
+    programme: ProgrammeConfig = field(default_factory=ProgrammeConfig)
+    rcc_file: RccConfig = field(default_factory=RccConfig)
+    json_https: JsonConfig = field(default_factory=JsonConfig)
+
+    def path(self, name: str) -> Path:
+        """A configured path; relative ones belong to this bank's directory."""
+        return self.directory / name
+
+
+def _section(kind: type[T], given: object, where: str) -> T:
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{where} must be an object")
+    known = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigurationError(f"{where}: unknown keys {', '.join(unknown)}")
+    return kind(**given)
+
+
+def _check(config: Config) -> None:
+    for value, allowed in (
+        (config.profile, PROFILES),
+        (config.deduplicate, DEDUPLICATION),
+        (config.synchronous, SYNCHRONOUS),
+    ):
+        if value not in allowed:
+            raise ConfigurationError(f"{value!r} is none of {', '.join(allowed)}")
+
+
+def programme_of(given: object) -> ProgrammeConfig:
+    """The `programme` section alone, as control.json may replace it."""
+    return _section(ProgrammeConfig, given, "programme")
+
+
+def parse(given: dict[str, Any], base: Path) -> Config:
+    """A configuration from its JSON object; relative directories are relative to `base`. Raises ConfigurationError."""
+    raw = dict(given)
+    if "profile" not in raw or "directory" not in raw:
+        raise ConfigurationError("profile and directory are needed")
+    raw["directory"] = (base / str(raw["directory"])).resolve()
+    raw["programme"] = programme_of(raw.get("programme", {}))
+    raw["rcc_file"] = _section(RccConfig, raw.get("rcc_file", {}), "rcc_file")
+    raw["json_https"] = _section(JsonConfig, raw.get("json_https", {}), "json_https")
+    if raw.get("hours") is not None:
+        raw["hours"] = _section(Hours, raw["hours"], "hours")
+    config = _section(Config, raw, "configuration")
+    _check(config)
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file. Raises ConfigurationError."""
+    try:
+        given = json.loads(path.read_bytes())
+    except ValueError as problem:
+        raise ConfigurationError(f"{path.name} is no JSON") from problem
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{path.name} must hold one object")
+    return parse(given, path.parent)

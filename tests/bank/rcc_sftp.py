@@ -1,0 +1,154 @@
+"""The file bank's SFTP server: real SSH, one user, the bank's tree as root, and faults at the renames and openings."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncssh
+
+from tests.bank.book import Book
+from tests.bank.rcc_desk import NAME, RccDesk
+from tests.bank.restore import UNSEEN
+
+READ_ONLY_FLAGS = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND | asyncssh.FXF_CREAT
+
+
+def host_key(path: Path) -> asyncssh.SSHKey:
+    """The bank's host key, generated once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(path)
+    return asyncssh.read_private_key(path)
+
+
+class _Login(asyncssh.SSHServer):
+    """One user, by key or by password."""
+
+    def __init__(self, desk: RccDesk) -> None:
+        self._rcc = desk.rcc
+        self._keys = [asyncssh.import_public_key(key) for key in desk.rcc.authorized_keys]
+
+    def password_auth_supported(self) -> bool:
+        return bool(self._rcc.password)
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return username == self._rcc.user and password == self._rcc.password
+
+    def public_key_auth_supported(self) -> bool:
+        return bool(self._keys)
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == self._rcc.user and key in self._keys
+
+
+class _Files(asyncssh.SFTPServer):
+    """The tree as the gateway sees it, with the faults that a transport can have."""
+
+    def __init__(self, chan: asyncssh.SSHServerChannel[bytes], desk: RccDesk, queries: dict[str, int]) -> None:
+        super().__init__(chan, chroot=str(desk.tree.root).encode())
+        self._desk = desk
+        self._book: Book = desk.book
+        self._queries = queries
+
+    # -- writing: the renames are what the bank acts on
+
+    async def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        fault = self._fault_of(newpath)
+        await self._before(fault)
+        super().rename(oldpath, newpath)
+        await self._after(newpath, fault)
+
+    async def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        fault = self._fault_of(newpath)
+        await self._before(fault)
+        super().posix_rename(oldpath, newpath)
+        await self._after(newpath, fault)
+
+    def _fault_of(self, newpath: bytes) -> str:
+        """The fault that bites at this rename, logged; "" for none."""
+        path = posixpath.normpath("/" + newpath.decode())
+        name = posixpath.basename(path)
+        named = NAME.fullmatch(name.removesuffix(".ok"))
+        if named is None or not path.startswith("/up/"):
+            return ""
+        batch = named[2]
+        fault = self._book.programme.submission(batch, self._book.transmissions.get(batch, 0) + 1) or ""
+        at_ok = name.endswith(".ok")
+        transport = fault.startswith(("timeout_", "drop_"))
+        if not transport or at_ok == (fault == "drop_after_txt"):
+            return ""
+        if fault in UNSEEN:
+            self._book.transmissions[batch] = self._book.transmissions.get(batch, 0) + 1
+        self._book.fault(fault, batch, detail=posixpath.basename(path))
+        self._book.commit()
+        return fault
+
+    async def _before(self, fault: str) -> None:
+        if fault in ("timeout_before_accept", "drop_before_accept"):
+            await self._break_off(fault)
+
+    async def _after(self, newpath: bytes, fault: str) -> None:
+        if newpath.endswith(b".ok"):
+            self._desk.arrived.set()
+        if fault:
+            await self._break_off(fault)
+
+    async def _break_off(self, fault: str) -> None:
+        """Drop the connection, at once or after hanging; nothing is answered."""
+        if "timeout" in fault:
+            await asyncio.sleep(self._book.config.hang_real_seconds)
+        self.connection.abort()
+        raise asyncssh.SFTPConnectionLost("")
+
+    # -- reading
+
+    async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        name = posixpath.normpath("/" + path.decode())
+        if name.startswith("/down/") and not pflags & READ_ONLY_FLAGS:
+            self._queries[name] = nth = self._queries.get(name, 0) + 1
+            fault = self._book.programme.query(name, nth)
+            if fault is not None:
+                self._book.fault(fault, detail=name)
+                self._book.commit()
+                await self._break_off(fault)
+        return super().open(path, pflags, attrs)
+
+    def close(self, file_obj: object) -> None:
+        super().close(file_obj)
+        path = Path(getattr(file_obj, "name", b"").decode())
+        name = f"{path.parent.name}/{path.name}"
+        number = self._desk.tree.artefacts.get(name)
+        if number is not None and self._desk.tree.down in path.parents:
+            self._book.delivered(number, "read", name)
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for entry in super().scandir(path):
+            yield entry
+        if self._desk.tree.hostile_listings and b"down/" in path:
+            self._desk.tree.hostile_listings -= 1
+            hostile = b"../DF_402XJ0001_EVIL_00.01.res"
+            yield asyncssh.SFTPName(hostile, attrs=asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR, size=10))
+            yield asyncssh.SFTPName(hostile + b".ok", attrs=asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR))
+
+
+async def serve(desk: RccDesk) -> tuple[asyncssh.SSHAcceptor, int, str]:
+    """Listen; returns the server, its port and the public host key."""
+    config = desk.book.config
+    key = host_key(config.path(desk.rcc.host_key))
+    queries: dict[str, int] = {}
+    server = await asyncssh.listen(
+        config.host,
+        config.port,
+        server_factory=lambda: _Login(desk),
+        sftp_factory=lambda chan: _Files(chan, desk, queries),
+        server_host_keys=[key],
+        allow_scp=False,
+        agent_forwarding=False,
+        line_editor=False,
+        keepalive_interval=0,
+    )
+    public = key.export_public_key().decode().split()
+    return server, server.get_port(), " ".join(public[:2])
