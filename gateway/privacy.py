@@ -202,7 +202,7 @@ KeyId = Annotated[str, Field(pattern=f"^{_KEY_ID.pattern}$")]
 
 
 class Keys(BaseModel):
-    """The key file: ``{"active": id, "sealing": {id: key, ...}, "blind": key}``. Keys are neither printed nor dumped."""
+    """The key file ``{"active": id, "sealing": {id: key, ...}, "blind": key}``; keys are neither printed nor dumped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Final, NoReturn, Self, final
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -100,6 +101,10 @@ class Masked:
                 _serialise, info_arg=True, return_schema=core_schema.str_schema()
             ),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-personal-data": True}
 
 
 # The slot's own descriptor: it writes once where __setattr__ refuses, at half the price of object.__setattr__.
