@@ -130,6 +130,7 @@ HOSTILE: dict[str, tuple[Callable[[], str | bytes | None], str]] = {
     "crit twice": (lambda: signed(crit=["b64", "b64"]), "BAD_SIGNATURE"),
     "crit as text": (lambda: signed(crit="b64"), "BAD_SIGNATURE"),
     "unknown parameter": (lambda: signed(exp=4102444800), "BAD_SIGNATURE"),
+    "b64 true, signed so": (lambda: signed(b64(RAW).encode(), b64=True), "BAD_SIGNATURE"),
     "payload signed as base64": (lambda: signed(b64(RAW).encode()), "BAD_SIGNATURE"),
     "other bytes signed": (lambda: signed(RAW + b" "), "BAD_SIGNATURE"),
     "header flipped": (lambda: edit(0, lambda s: s[:30] + flipped(s[30:])), "BAD_SIGNATURE"),
