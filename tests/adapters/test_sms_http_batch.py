@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import gzip
 import hashlib
 import hmac
-import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
-from adapters.contract import CallbackRefused, NotFound
+from adapters.contract import NotFound
 from adapters.sms.contract import (
     Billed,
     NeverSeen,
@@ -31,79 +29,32 @@ from adapters.sms.contract import (
     SmsMessage,
     SmsOutcome,
     SmsProvider,
-    SmsReport,
     SmsStatus,
     never_seen_is_proof,
 )
 from adapters.sms.http_batch import PROFILE, HttpBatch, HttpBatchSettings
-from schemas.masked import Phone
 from tests.adapters.pki_kit import Authority
-
-KEY = b"a-test-key-of-thirty-two-bytes-x"
-NOW = dt.datetime(2026, 11, 24, 2, 0, tzinfo=dt.UTC)
-SIGNATURE = "【某某农商银行】"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class Scripted:
-    """A provider that answers as told and remembers every request that reached it."""
-
-    answer: Handler
-    seen: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.seen.append((f"{request.method} {request.raw_path}", await request.read(), dict(request.headers)))
-        return await self.answer(request)
-
-    def call(self) -> dict[str, Any]:
-        """The one call that arrived."""
-        ((_, body, _),) = self.seen
-        return dict(json.loads(body))
+from tests.adapters.sms_kit import (
+    DELIVERED,
+    KEY,
+    NOW,
+    SIGNATURE,
+    Handler,
+    Scripted,
+    accept,
+    answering,
+    drop,
+    hang,
+    message,
+    messages,
+    settings,
+)
 
 
 @dataclass
 class World:
     provider: HttpBatch
     centre: Scripted
-
-
-async def accept(request: web.Request) -> web.StreamResponse:
-    call = await request.json()
-    results = [{"ref": m["ref"], "code": "OK", "msgId": f"M-{m['ref']}"} for m in call["messages"]]
-    return web.json_response({"code": "OK", "results": results})
-
-
-def answering(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return web.Response(body=raw, status=status, headers=headers)
-
-    return answer
-
-
-async def drop(request: web.Request) -> web.StreamResponse:
-    assert request.transport is not None
-    request.transport.abort()
-    return web.Response()
-
-
-async def hang(request: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(5)
-    return web.Response()
-
-
-def settings(directory: Path, origin: str, **changes: Any) -> HttpBatchSettings:
-    key_file = directory / "sms.key"
-    key_file.write_bytes(KEY + b"\n")
-    limits = {
-        "connect_timeout_milliseconds": 300,
-        "silence_timeout_milliseconds": 400,
-        "total_timeout_milliseconds": 800,
-        "max_answer_bytes": 20_000,
-    }
-    sound = {"origin": origin, "account": "bank", "key_file": key_file, "limits": limits}
-    return HttpBatchSettings.model_validate(sound | changes)
 
 
 @pytest.fixture
@@ -116,29 +67,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         provider = HttpBatch("sms", settings(tmp_path, origin), unix_seconds=lambda: int(NOW.timestamp()))
         yield World(provider, centre)
         await provider.close()
-
-
-def message(ref: str, phone: str = "13800000001", text: str = SIGNATURE + "测试") -> SmsMessage:
-    return SmsMessage(ref, Phone(phone), text)
-
-
-def messages(count: int) -> list[SmsMessage]:
-    return [message(f"1042-{line}-1-ARRIVAL") for line in range(1, count + 1)]
-
-
-def signed(body: bytes, at: dt.datetime = NOW, key: bytes = KEY) -> dict[str, str]:
-    timestamp = str(int(at.timestamp()))
-    return {
-        "X-Timestamp": timestamp,
-        "X-Signature": hmac.new(key, f"{timestamp}\n".encode() + body, hashlib.sha256).hexdigest(),
-    }
-
-
-def reports(*items: dict[str, str]) -> bytes:
-    return json.dumps({"reports": list(items)}).encode()
-
-
-DELIVERED = {"ref": "1042-1-1-ARRIVAL", "msgId": "M1", "batchId": "7", "status": "DELIVRD", "billed": "SENDER"}
 
 
 async def test_every_call_says_that_the_sender_pays(world: World) -> None:
@@ -293,12 +221,9 @@ async def test_reports_say_what_became_of_each(world: World) -> None:
 
 
 async def test_a_charged_receiver_is_surfaced(world: World) -> None:
-    """A report that says the person paid says so to the core too, by question and by callback."""
-    body = reports({**DELIVERED, "billed": "RECEIVER"}, DELIVERED)
-    world.centre.answer = answering(body)
-    asked = await world.provider.reports("7")
-    told = world.provider.verify_report_callback(signed(body), body, NOW)
-    assert [each.billed for each in asked] == [each.billed for each in told] == [Billed.RECEIVER, Billed.SENDER]
+    """A report that says the person paid says so to the core too."""
+    world.centre.answer = answering({"reports": [{**DELIVERED, "billed": "RECEIVER"}, DELIVERED]})
+    assert [each.billed for each in await world.provider.reports("7")] == [Billed.RECEIVER, Billed.SENDER]
 
 
 async def test_never_seen_is_not_an_empty_answer(world: World) -> None:
@@ -333,60 +258,12 @@ async def test_a_question_without_a_clear_answer_teaches_nothing(world: World, a
 
 
 def test_never_seen_counts_after_the_settling_time_only() -> None:
-    """ "Never seen" permits sending again only where it is authoritative and the last call has settled."""
+    """An answer "never seen" permits sending again only where it is authoritative and the last call has settled."""
     manual = SmsCapabilities(100, False, NotFound.AUTHORITATIVE, 600)
     assert not never_seen_is_proof(manual, NOW, NOW + dt.timedelta(seconds=599))
     assert never_seen_is_proof(manual, NOW, NOW + dt.timedelta(seconds=600))
     shrug = SmsCapabilities(100, False, NotFound.MEANINGLESS, 600)
     assert not never_seen_is_proof(shrug, NOW, NOW + dt.timedelta(days=9))
-
-
-async def test_a_true_callback_is_read(world: World) -> None:
-    """A signed report of now is believed; header names may come in any case, the signature too."""
-    body = reports(DELIVERED)
-    headers = {name.lower(): value.upper() for name, value in signed(body).items()}
-    assert world.provider.verify_report_callback(headers, body, NOW) == [
-        SmsReport("1042-1-1-ARRIVAL", "M1", SmsStatus.DELIVERED, Billed.SENDER, "7")
-    ]
-
-
-def _forgeries() -> dict[str, tuple[dict[str, str], bytes, str]]:
-    body = reports(DELIVERED)
-    true = signed(body)
-    other = reports({**DELIVERED, "status": "UNDELIV"})
-    unlisted = json.dumps({"reports": [{**DELIVERED, "phone": "13800000001"}]}).encode()
-    minutes = dt.timedelta(minutes=1)
-    return {
-        "no signature": ({"X-Timestamp": true["X-Timestamp"]}, body, "UNSIGNED"),
-        "no time": ({"X-Signature": true["X-Signature"]}, body, "UNSIGNED"),
-        "a stranger's key": (signed(body, key=b"another key of thirty-two bytes!"), body, "BAD_SIGNATURE"),
-        "other bytes": (true, other, "BAD_SIGNATURE"),
-        "other time": ({**true, "X-Timestamp": str(int(true["X-Timestamp"]) + 1)}, body, "BAD_SIGNATURE"),
-        "not text": ({**true, "X-Signature": "\udcff" * 64}, body, "BAD_SIGNATURE"),
-        "a time that is none": ({**true, "X-Timestamp": "\udcff"}, body, "BAD_SIGNATURE"),
-        "old": (signed(body, NOW - 6 * minutes), body, "STALE"),
-        "early": (signed(body, NOW + 6 * minutes), body, "FROM_THE_FUTURE"),
-        "no JSON": (signed(b"{"), b"{", "FORM"),
-        "more than agreed": (signed(unlisted), unlisted, "FORM"),
-        "too long": (signed(b" " * 2_000_000), b" " * 2_000_000, "OVERSIZE"),
-    }
-
-
-@pytest.mark.parametrize("forgery", _forgeries())
-async def test_forged_and_old_callbacks_are_refused(world: World, forgery: str) -> None:
-    """Unsigned, forged, altered, old, early, oversize or malformed reports are refused, each with its reason."""
-    headers, body, reason = _forgeries()[forgery]
-    with pytest.raises(CallbackRefused) as caught:
-        world.provider.verify_report_callback(headers, body, NOW)
-    assert caught.value.reason == reason
-
-
-async def test_our_own_request_is_no_callback(world: World) -> None:
-    """A request of ours thrown back at the gateway does not pass for a report: the signed forms differ."""
-    await world.provider.send("7", messages(1))
-    ((_, body, headers),) = world.centre.seen
-    with pytest.raises(CallbackRefused, match="BAD_SIGNATURE"):
-        world.provider.verify_report_callback(headers, body, NOW)
 
 
 @pytest.mark.parametrize(
