@@ -128,9 +128,8 @@ class Config(Section):
 
     def dsn(self) -> str:
         """The DSN, from its file where one is named. OSError when that cannot be read."""
-        if self.database.dsn is not None:
-            return self.database.dsn
-        assert self.database.dsn_file is not None
+        if self.database.dsn_file is None:
+            return str(self.database.dsn)
         return self.path(self.database.dsn_file).read_text(encoding="utf-8").strip()
 
 

@@ -200,6 +200,11 @@ HELD = Gauge(
     ("bank",),
     registry=REGISTRY,
 )
+WATCHED_AT_SECONDS = Gauge(
+    "payout_watched_at_seconds",
+    "Unix time at which watch last read the gauges marked (store); while it stands still they are old news.",
+    registry=REGISTRY,
+)
 BANK_PAUSED = Gauge(
     "payout_bank_paused",
     "1 while nothing is sent to a bank until somebody looks. (store)",

@@ -146,6 +146,7 @@ ZERO: Final = "zero"
 TOO_LARGE: Final = "above the upper bound"
 NO_ACCOUNT: Final = "no account on the line and none kept"
 NOT_AN_ACCOUNT: Final = "not an account number"
+NOT_A_BANK: Final = "not a bank number of 12 digits"
 NO_AGREEMENT: Final = "bank has no agreement for the county"
 DUPLICATE: Final = "same programme, period and ID as another line"
 
@@ -167,6 +168,7 @@ _CASH_KINDS = frozenset(("现金", "CASH"))
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,2}))?").fullmatch
 _TOO_FINE = re.compile(r"[0-9]{1,13}\.[0-9]{3,20}").fullmatch
 _ACCOUNT = re.compile(r"[0-9A-Za-z]{5,32}").fullmatch
+_BANK_NUMBER = re.compile(r"[0-9]{12}").fullmatch
 _MOBILE = re.compile(r"1[3-9][0-9]{9}").fullmatch
 
 
@@ -249,6 +251,21 @@ def judge_details(rules: Rules, before: Payee, changes: Changes) -> Corrected | 
         return Refused(LineReason.NO_AGREEMENT, NO_AGREEMENT)
     phone = before.phone if changes.phone is None else mobile(changes.phone)
     return Corrected(Payee(name, raw_name, id_no, phone, account, kind, bank_no), agreement)
+
+
+def judge_binding(
+    day: dt.date, id_no: IdNumber, account: AccountNumber, account_kind: str, bank_no: str
+) -> tuple[IdNumber, Binding] | Refused:
+    """An account that a bank keeps for a person, under the rules of a line: the canonical ID and what is kept."""
+    if account_kind not in _KINDS or not account_kind:
+        return Refused(LineReason.OUT_OF_SCOPE, CASH if account_kind in _CASH_KINDS else UNKNOWN_KIND)
+    if (detail := resident_id.fault(id_no.reveal(), day)) is not None:
+        return Refused(LineReason.ID_INVALID, detail)
+    if not _ACCOUNT(account.reveal()):
+        return Refused(LineReason.ACCOUNT_MISSING, NOT_AN_ACCOUNT)
+    if not _BANK_NUMBER(bank_no):
+        return Refused(LineReason.NO_AGREEMENT, NOT_A_BANK)
+    return canonical_id(id_no), Binding(account, _KINDS[account_kind], bank_no)
 
 
 def person_without_account(rules: Rules, line: Written) -> IdNumber | None:

@@ -37,6 +37,7 @@ its own only when the bank said something about that line alone. ``effective`` j
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -65,7 +66,7 @@ CLOSED_NEGATIVE: Final = frozenset({State.RETURNED, State.REJECTED, State.NOT_EX
 SETTLED: Final = CLOSED_NEGATIVE | {State.CREDITED}
 OPEN: Final = frozenset(State) - SETTLED
 TRANSMITTABLE: Final = frozenset({State.RENDERED, State.DEFERRED})  # the only states from which bytes may travel
-CANCELLABLE: Final = frozenset({State.PLANNED, State.RENDERED})  # nothing was ever sent under this reference
+CANCELLABLE: Final = frozenset({State.PLANNED, State.RENDERED, State.DEFERRED})  # the bank certainly has nothing of it
 AT_THE_BANK: Final = frozenset({State.SENDING, State.SUBMITTED, State.ACCEPTED})
 DOUBTFUL: Final = frozenset({State.IN_DOUBT, State.HELD})
 
@@ -75,7 +76,7 @@ OWN_MOVES: Final = MappingProxyType(
         State.PLANNED: frozenset({State.RENDERED, State.VOID}),
         State.RENDERED: frozenset({State.SENDING, State.VOID, State.PLANNED}),  # PLANNED: the submission was retired
         State.SENDING: frozenset({State.IN_DOUBT}),  # its process died, or its lease passed
-        State.DEFERRED: frozenset({State.SENDING, State.PLANNED}),
+        State.DEFERRED: frozenset({State.SENDING, State.VOID, State.PLANNED}),
         State.SUBMITTED: frozenset({State.IN_DOUBT}),  # silence past the bank's due time
         State.ACCEPTED: frozenset({State.IN_DOUBT}),
         State.IN_DOUBT: frozenset({State.HELD}),  # four working hours before the limit
@@ -227,6 +228,24 @@ class Known:
 def effective(attempt_state: State | None, submission_state: State) -> State:
     """The state of an attempt: its own where the bank spoke of the line, else its submission's."""
     return submission_state if attempt_state is None else attempt_state
+
+
+def believable(
+    proof: Proof, *, sent_at: dt.datetime | None, asked_at: dt.datetime, settling_seconds: int | None
+) -> bool:
+    """Whether "the bank has nothing" may be believed; every other proof always is.
+
+    The question must not be older than the transmission it speaks of: an answer to the first transmission says nothing
+    about the second. ABSENT needs more: a bank whose "not found" is authoritative (``settling_seconds`` is not None),
+    asked after its settling time.
+    """
+    if proof not in (Proof.NOT_SENT, Proof.NOT_TAKEN, Proof.ABSENT):
+        return True
+    if sent_at is None or asked_at < sent_at:
+        return False
+    if proof is not Proof.ABSENT:
+        return True
+    return settling_seconds is not None and asked_at >= sent_at + dt.timedelta(seconds=settling_seconds)
 
 
 def decide(known: Known, evidence: Evidence, *, whole: bool) -> State | Verdict:

@@ -296,6 +296,11 @@ class Batches:
                 await ledger.write(connection)
         return Stored()
 
+    async def is_known(self, issuer: str, name: str, part: int | None, digest: bytes) -> bool:
+        """Whether exactly these bytes were accepted before: then they stay a no-op, whatever became of their key."""
+        row = await self._engine.fetchrow("known_message", issuer, name, part, digest)
+        return row is not None and bool(next(iter(row.values())))
+
     async def refuse(self, record: Record) -> None:
         """Answer a message that was refused."""
         async with self._engine.transaction() as connection:

@@ -17,6 +17,7 @@ import asyncpg
 from gateway.log import get_logger
 
 Connection = asyncpg.pool.PoolConnectionProxy
+Row = dict[str, Any]
 _SQL_DIRECTORY: Final = Path(__file__).parent / "sql"
 _MIGRATIONS: Final = _SQL_DIRECTORY / "migrations"
 
@@ -104,13 +105,14 @@ class Engine:
         async with self._pool.acquire(timeout=15) as connection:
             yield connection
 
-    async def fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def fetch(self, name: str, *arguments: Any) -> list[Row]:
         async with self.connection() as connection:
-            return list(await connection.fetch(sql(name), *arguments))
+            return [dict(row) for row in await connection.fetch(sql(name), *arguments)]
 
-    async def fetchrow(self, name: str, *arguments: Any) -> asyncpg.Record | None:
+    async def fetchrow(self, name: str, *arguments: Any) -> Row | None:
         async with self.connection() as connection:
-            return await connection.fetchrow(sql(name), *arguments)
+            row = await connection.fetchrow(sql(name), *arguments)
+            return None if row is None else dict(row)
 
     async def execute(self, name: str, *arguments: Any) -> int:
         """Run one statement in its own transaction; the number of rows it touched."""

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
-from gateway.store.engine import Connection, Engine, sql, touched
+from gateway.store.engine import Connection, Engine, Row, sql, touched
 
 LANES = 16
 RECEIPTS_PER_RECORD = 500
@@ -55,7 +53,7 @@ class Outbox:
     async def lanes(self) -> list[int]:
         return [row["lane"] for row in await self._engine.fetch("waiting_lanes")]
 
-    async def waiting(self, lane: int, limit: int) -> list[asyncpg.Record]:
+    async def waiting(self, lane: int, limit: int) -> list[Row]:
         return await self._engine.fetch("waiting_records", lane, limit)
 
     async def published(self, lane: int, owner: str, fence: int, ids: Sequence[int], at: dt.datetime) -> bool:

@@ -17,10 +17,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
 from gateway import metrics
-from gateway.store.engine import Engine, sql, touched
+from gateway.store.engine import Engine, Row, sql, touched
 from gateway.store.history import Ledger
 from gateway.store.replan import fresh_submission, retire_unsent
 
@@ -48,9 +46,10 @@ class Rendering:
     at: dt.datetime
     lines: int
     amount_fen: int
+    expected_lines: int  # how many lines the submission had when they were read: it may have grown meanwhile
 
 
-def claim_of(row: asyncpg.Record) -> Claim:
+def claim_of(row: Row) -> Claim:
     return Claim(row["submission_id"], row["batch_no"], row["fence"])
 
 
@@ -62,13 +61,13 @@ class Submissions:
         self._owner = owner
         self._lease_seconds = lease_seconds
 
-    async def claim_to_render(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+    async def claim_to_render(self, bank: str, at: dt.datetime, limit: int) -> list[Row]:
         return await self._engine.fetch("claim_to_render", bank, self._owner, self._lease_seconds, at, limit)
 
-    async def claim_to_send(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+    async def claim_to_send(self, bank: str, at: dt.datetime, limit: int) -> list[Row]:
         return await self._engine.fetch("claim_to_send", bank, self._owner, self._lease_seconds, at, limit)
 
-    async def claim_to_probe(self, bank: str, at: dt.datetime, limit: int) -> list[asyncpg.Record]:
+    async def claim_to_probe(self, bank: str, at: dt.datetime, limit: int) -> list[Row]:
         return await self._engine.fetch("claim_to_probe", bank, self._owner, self._lease_seconds, at, limit)
 
     async def renew(self, claim: Claim) -> bool:
@@ -81,8 +80,12 @@ class Submissions:
     async def release(self, claim: Claim) -> None:
         await self._engine.execute("release_submission", claim.submission_id, claim.fence)
 
-    async def lines_to_render(self, submission_id: int) -> list[asyncpg.Record]:
+    async def lines_to_render(self, submission_id: int) -> list[Row]:
         return await self._engine.fetch("lines_to_render", submission_id)
+
+    async def sent_references(self, submission_id: int) -> tuple[str, ...]:
+        """The references in a submission's bytes, in order."""
+        return tuple(row["reference"] for row in await self._engine.fetch("sent_references", submission_id))
 
     async def set_frozen_aside(self, claim: Claim, at: dt.datetime) -> int:
         """Retire a claimed, unsent submission that holds frozen payouts: the others get new bytes, the frozen wait.
@@ -124,6 +127,7 @@ class Submissions:
                 rendering.at,
                 rendering.lines,
                 rendering.amount_fen,
+                rendering.expected_lines,
             )
             if touched(status) != 1:
                 raise Fenced
@@ -151,7 +155,8 @@ class Submissions:
                 raise Fenced
             ledger.add(claim.batch_no, at, "SENDING", {"submission": claim.submission_id, "fence": claim.fence})
             await ledger.write(connection)
-        return dt.datetime.astimezone(sent_at, at.tzinfo)
+        moment: dt.datetime = sent_at
+        return moment.astimezone(at.tzinfo)
 
     async def doubt_abandoned(self, at: dt.datetime) -> int:
         """Put every SENDING whose lease has passed in doubt, fencing its process off; how many."""
@@ -202,6 +207,10 @@ class Submissions:
 
     async def schedule_first(self, claim: Claim, probe_at: dt.datetime) -> None:
         await self._engine.execute("schedule_first_probe", claim.submission_id, claim.fence, probe_at)
+
+    async def ask_now(self, bank: str, references: Sequence[str], at: dt.datetime) -> int:
+        """Move the next question about these submissions forward; how many."""
+        return await self._engine.execute("ask_now", bank, list(references), at)
 
     async def ensure_banks(self, banks: Sequence[str]) -> list[str]:
         """Rows for the configured banks; lifts pauses, because a restart follows a mended fault. Which were lifted."""

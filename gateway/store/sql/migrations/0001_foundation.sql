@@ -41,14 +41,17 @@ CREATE TABLE batches (
     recalled_at       timestamptz,
     revision          integer NOT NULL DEFAULT 0,
     interim_sent_at   timestamptz,
+    completed_at      timestamptz,                 -- for the first time: a later return or re-issue opens it again
     changed_at        timestamptz NOT NULL,        -- moved by every change; a report newer than it is current
-    counted_at        timestamptz,
+    counted_at        timestamptz,                 -- the buckets below are of this state of affairs
+    buckets           jsonb NOT NULL DEFAULT '[]',
     history_seq       bigint NOT NULL DEFAULT 0,
     history_hash      bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
     UNIQUE (issuer, batch_id),
     CHECK (judged_parts <= parts AND approved_lines + refused_lines <= lines),
     CHECK (state <> 'PAYING' OR (clock_started_at IS NOT NULL AND funds_fen >= approved_fen))
 );
+CREATE INDEX batches_changed ON batches (batch_no) WHERE counted_at IS NULL OR changed_at > counted_at;
 CREATE INDEX batches_open ON batches (batch_no) WHERE state NOT IN ('COMPLETE', 'REFUSED');
 
 CREATE TABLE batch_parts (
@@ -266,12 +269,14 @@ CREATE TABLE notices (
     sealed       bytea,                            -- the call as it is sent
     due_at       timestamptz NOT NULL,
     tries        integer NOT NULL DEFAULT 0,
+    sent_at      timestamptz,                      -- when the last call ended, or began where it never ended
     created_at   timestamptz NOT NULL,
     lease_owner  text,
     lease_until  timestamptz,
     fence        bigint NOT NULL DEFAULT 0,
     CHECK (cardinality(payouts) BETWEEN 1 AND 100 AND cardinality(payouts) = cardinality(outcomes))
 );
+CREATE INDEX notices_of_batch ON notices (batch_no);
 CREATE INDEX notices_open ON notices (due_at) WHERE state IN ('DUE', 'SENDING', 'UNKNOWN', 'SENT');
 
 -- One row is one Kafka record, its bytes fixed in the transaction that changed the state it tells of.

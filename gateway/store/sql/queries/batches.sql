@@ -131,3 +131,10 @@ RETURNING submission_id;
 INSERT INTO account_bindings (beneficiary, sealed, loaded_at)
 SELECT u.beneficiary, u.sealed, $3 FROM unnest($1::uuid[], $2::bytea[]) AS u(beneficiary, sealed)
 ON CONFLICT (beneficiary) DO UPDATE SET sealed = EXCLUDED.sealed, loaded_at = EXCLUDED.loaded_at;
+
+-- name: known_message
+-- Whether exactly these bytes were accepted before under this name.
+SELECT EXISTS (SELECT 1 FROM batch_parts p JOIN batches b USING (batch_no)
+               WHERE b.issuer = $1 AND b.batch_id = $2 AND p.part = $3 AND p.digest = $4)
+    OR EXISTS (SELECT 1 FROM fundings WHERE issuer = $1 AND funding_id = $2 AND digest = $4 AND $3 IS NULL)
+    OR EXISTS (SELECT 1 FROM orders WHERE issuer = $1 AND order_id = $2 AND digest = $4 AND $3 IS NULL);

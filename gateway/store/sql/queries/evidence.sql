@@ -34,7 +34,8 @@ SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER 
 -- name: attempts_with_own_state
 -- How many sent lines of a submission the bank has spoken of by themselves; more than none forbids sending it again.
 SELECT count(*) FROM attempts
-WHERE submission_id = $1 AND state IS NOT NULL AND NOT (state = 'REJECTED' AND reason = 'NAME_NOT_ENCODABLE');
+WHERE submission_id = $1 AND state IS NOT NULL
+  AND NOT (state = 'REJECTED' AND bank_code IS NOT DISTINCT FROM reason);
 
 -- name: settle_attempts
 -- Write outcomes once, sorted by key: conditional on the state the decision was made on.

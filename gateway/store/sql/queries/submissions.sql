@@ -1,5 +1,5 @@
 -- name: claim_to_render
--- Cut submissions whose bytes do not exist yet; none that holds a frozen payout. A claim is a lease with a new fence.
+-- Cut submissions whose bytes do not exist yet. A claim is a lease with a new fence.
 UPDATE submissions SET lease_owner = $2, lease_until = clock_timestamp() + $3 * interval '1 second', fence = fence + 1
 WHERE submission_id IN (
     SELECT s.submission_id FROM submissions s
@@ -43,9 +43,15 @@ UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_i
 -- name: lines_to_render
 -- What the bank must be told of each line, in order; frozen lines are marked.
 SELECT a.seq, a.reference, a.amount_fen, a.payout_id, a.attempt_no, coalesce(a.sealed, p.sealed) AS sealed,
-       a.sealed IS NOT NULL AS corrected, p.programme, p.period, p.conflict_at IS NOT NULL AS frozen
+       CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period, p.conflict_at IS NOT NULL AS frozen
 FROM attempts a JOIN payouts p USING (payout_id)
 WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
+
+-- name: sent_references
+-- The references in a submission's bytes, in order: all but the lines refused before sending.
+SELECT reference FROM attempts
+WHERE submission_id = $1 AND NOT (state IS NOT DISTINCT FROM 'REJECTED' AND bank_code IS NOT DISTINCT FROM reason)
+ORDER BY seq;
 
 -- name: lock_claimed
 -- The claimed submission, locked, if the claim still holds.
@@ -57,7 +63,7 @@ WHERE submission_id = $1 AND fence = $2 AND lease_until > clock_timestamp() FOR 
 UPDATE submissions
 SET state = 'RENDERED', payload = $3, digest = $4, remote_name = $5, rendered_at = $6, sent_lines = $7, amount_fen = $8,
     lease_until = NULL
-WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED';
+WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED' AND lines = $9;
 
 -- name: write_sending
 -- The point of no return, on paper first: committed before the wire is touched, by the holder of the lease only.
@@ -127,8 +133,10 @@ WHERE submission_id = $1 AND fence = $2;
 
 -- name: schedule_first_probe
 -- After a transmission: when to ask for the first time, unless somebody did already.
-UPDATE submissions SET probe_at = coalesce(probe_at, $3), lease_until = NULL, lease_owner = NULL
-WHERE submission_id = $1 AND fence = $2 AND state NOT IN ('DEFERRED', 'RETIRED');
+UPDATE submissions
+SET probe_at = CASE WHEN state IN ('DEFERRED', 'RETIRED') THEN NULL ELSE coalesce(probe_at, $3) END,
+    lease_until = NULL, lease_owner = NULL
+WHERE submission_id = $1 AND fence = $2;
 
 -- name: sending_count
 -- How many of a bank's submissions are on the wire at this moment.
@@ -149,3 +157,9 @@ UPDATE banks SET collected_to = $2 WHERE bank = $1;
 -- name: paused_banks
 -- Banks to which nothing is sent at present, and why.
 SELECT bank, pause_reason FROM banks WHERE paused_at IS NOT NULL;
+
+-- name: ask_now
+-- Something happened at the bank: ask about these submissions at once.
+UPDATE submissions SET probe_at = $3
+WHERE bank = $1 AND reference = ANY($2::text[]) AND state IN ('SUBMITTED', 'ACCEPTED', 'IN_DOUBT', 'HELD', 'CLOSED')
+  AND (probe_at IS NULL OR probe_at > $3);

@@ -1,0 +1,304 @@
+"""Dispatch: cuts, renders and sends. The one module from which bytes that move money leave.
+
+Theory of operation
+-------------------
+
+For each bank, again and again: take PLANNED submissions, render them through the adapter (pure), persist bytes, digest,
+name and references; take RENDERED and DEFERRED ones that are due inside the bank's hours, most urgent first; commit
+SENDING; and only then touch the wire, once.
+
+After the call there are exactly three cases, and the adapter decides none of them:
+
+* it returned evidence: recorded as it is;
+* it raised and the wire says that no byte the bank could act on had left: NOT_SENT, the same bytes travel later;
+* it raised and the wire had passed the point of no return: IN_DOUBT. Nothing is sent; ``verify`` asks.
+
+If this process dies anywhere after the commit of SENDING, the lease runs out and ``verify`` of any process turns the
+submission into doubt. A lease lost before the commit makes the commit fail (``Fenced``), and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from adapters.contract import AnswerKind, Evidence, Line, Proof, Reason, Rendered, Submission
+from gateway import metrics
+from gateway.banks import Bank
+from gateway.clock import Clock
+from gateway.config import Config
+from gateway.deadlines import Deadlines
+from gateway.log import get_logger
+from gateway.pacing import deferral, probe_delay
+from gateway.reference import Reference
+from gateway.routes import route_of
+from gateway.store.evidence import Heard
+from gateway.store.planning import Route
+from gateway.store.store import Store
+from gateway.store.submissions import Claim, Fenced, Rendering, claim_of
+from gateway.vault import Vault
+from schemas.masked import AccountNumber
+
+log = get_logger("dispatch")
+RENDERED_AT_ONCE = 4
+ID_TYPE_RESIDENT = "01"
+
+
+class Dispatch:
+    """Moves submissions from PLANNED to the bank's answer."""
+
+    def __init__(
+        self,
+        store: Store,
+        banks: Mapping[str, Bank],
+        reference: Reference,
+        vault: Vault,
+        clock: Clock,
+        config: Config,
+    ) -> None:
+        self._store = store
+        self._banks = banks
+        self._reference = reference
+        self._vault = vault
+        self._clock = clock
+        self._timing = config.timing
+        self._deadlines = Deadlines(reference.calendar, config)
+
+    # -- cutting
+
+    def route(self, county: str, bank: str, bank_no: str, at: dt.datetime) -> Route:
+        """Where lines for a bank number go today; LookupError where no agreement or configured bank fits."""
+        agreement = self._reference.valid_agreements(county, at.date()).get(bank_no)
+        if agreement is None or agreement.bank != bank or bank not in self._banks:
+            raise LookupError(f"no valid agreement leads to bank {bank}")
+        return route_of(agreement, self._banks[bank])
+
+    async def plan(self) -> bool:
+        """Cut the next chunk of approved lines; whether there was one."""
+        planned = await self._store.planning.plan_next(self, self._clock.now(), self._deadlines.hold_before)
+        if planned is None:
+            return False
+        log.info("lines planned", batch=planned.batch_no, lines=planned.lines, count=planned.submissions)
+        return True
+
+    # -- rendering
+
+    async def render(self, bank: Bank) -> bool:
+        """Render claimed submissions; whether there were any."""
+        rows = await self._store.submissions.claim_to_render(bank.name, self._clock.now(), RENDERED_AT_ONCE)
+        for row in rows:
+            claim = claim_of(row)
+            try:
+                await self._render_one(bank, claim, row)
+            except Fenced:
+                log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
+            except ValueError as error:
+                # The adapter cannot write this submission at all: it stays cut, its lease runs out, somebody looks.
+                log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
+        return bool(rows)
+
+    async def _render_one(self, bank: Bank, claim: Claim, row: Mapping[str, Any]) -> None:
+        now = self._clock.now()
+        lines = await self._store.submissions.lines_to_render(claim.submission_id)
+        if any(line["frozen"] for line in lines):
+            await self._store.submissions.set_frozen_aside(claim, now)
+            return
+        if not lines:
+            await self._store.submissions.release(claim)
+            return
+        written = [self._line(line) for line in lines]
+        refusals = [(line, bank.adapter.refuse(line)) for line in written]
+        payable = [line for line, reason in refusals if reason is None]
+        await self._refuse_lines(bank, claim, [(line, reason) for line, reason in refusals if reason is not None])
+        if not payable:
+            return
+        rendered = bank.adapter.render(self._head(row, lines[0]), payable, now)
+        if hashlib.sha256(rendered.payload).hexdigest() != rendered.sha256:
+            raise ValueError("the adapter's digest is not that of its bytes")
+        await self._store.submissions.write_rendering(
+            claim,
+            Rendering(
+                payload=self._vault.seal(rendered.payload, "submissions", claim.submission_id),
+                digest=bytes.fromhex(rendered.sha256),
+                remote_name=rendered.remote_name,
+                at=now,
+                lines=len(payable),
+                amount_fen=rendered.total_fen,
+                expected_lines=row["lines"],
+            ),
+        )
+
+    def _line(self, row: Mapping[str, Any]) -> Line:
+        payee = self._vault.payee(bytes(row["sealed"]), row["payout_id"], row["order_no"] or 0)
+        return Line(
+            reference=row["reference"],
+            name=payee.name,
+            id_type=ID_TYPE_RESIDENT,
+            id_no=payee.id_no,
+            account=payee.account,
+            account_kind=payee.account_kind.value,
+            bank_no=payee.bank_no,
+            amount_fen=row["amount_fen"],
+            programme=row["programme"],
+            purpose=self._reference.programmes[row["programme"]].bank_purpose,
+            period=row["period"],
+        )
+
+    def _head(self, row: Mapping[str, Any], line: Mapping[str, Any]) -> Submission:
+        return Submission(
+            reference=row["reference"],
+            county=row["county"],
+            debit_account=AccountNumber(row["debit_account"]),
+            debit_name=row["debit_name"],
+            programme=line["programme"],
+            purpose=self._reference.programmes[line["programme"]].bank_purpose,
+            period=line["period"],
+        )
+
+    async def _refuse_lines(self, bank: Bank, claim: Claim, refused: list[tuple[Line, Reason]]) -> None:
+        """Lines this bank's encoding cannot hold fail before sending, each with its reason; nobody mends a name."""
+        if not refused:
+            return
+        now = self._clock.now()
+        evidence = [
+            Evidence(Proof.REJECTED, reference=line.reference, reason=reason, code=reason.value)
+            for line, reason in refused
+        ]
+        await self._store.evidence.record(Heard(bank.name, now, now, submission_id=claim.submission_id), evidence)
+
+    # -- sending
+
+    async def send(self, bank: Bank) -> bool:
+        """Send what is due and fits into the bank's hours and its limit of calls at once; whether there was any."""
+        now = self._clock.now()
+        if not bank.window(now, self._reference.calendar).is_open(now):
+            return False
+        limit = min(bank.capabilities.max_in_flight, RENDERED_AT_ONCE)
+        rows = await self._store.submissions.claim_to_send(bank.name, now, limit)
+        if not rows:
+            return False
+        # Gathered, not grouped: a task group would cancel one submission's call because another one failed.
+        outcomes = await asyncio.gather(*(self._send_one(bank, row) for row in rows), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return True
+
+    async def _send_one(self, bank: Bank, row: Mapping[str, Any]) -> None:
+        claim = Claim(row["submission_id"], row["batch_no"], row["fence"])
+        rendered = self._rendered(bank, row, await self._store.submissions.sent_references(claim.submission_id))
+        if rendered is None:
+            return
+        now = self._clock.now()
+        can = bank.capabilities
+        silent_at = now + dt.timedelta(seconds=can.result_due_seconds)
+        watch_until = now + dt.timedelta(days=can.return_horizon_days)
+        try:
+            sent_at = await self._store.submissions.write_sending(claim, now, silent_at, watch_until)
+        except Fenced:
+            await self._store.submissions.set_frozen_aside(claim, now) if await self._is_frozen(claim) else None
+            log.warning("sending fenced", bank=bank.name, submission=claim.submission_id)
+            return
+        evidence = await self._submit(bank, rendered, claim)
+        await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)
+
+    async def _is_frozen(self, claim: Claim) -> bool:
+        return any(line["frozen"] for line in await self._store.submissions.lines_to_render(claim.submission_id))
+
+    def _rendered(self, bank: Bank, row: Mapping[str, Any], references: tuple[str, ...]) -> Rendered | None:
+        payload = self._vault.unseal(bytes(row["payload"]), "submissions", row["submission_id"])
+        if hashlib.sha256(payload).digest() != bytes(row["digest"]):
+            log.error("payload differs from its digest", bank=bank.name, submission=row["submission_id"])
+            return None
+        return Rendered(
+            submission=row["reference"],
+            payload=payload,
+            sha256=bytes(row["digest"]).hex(),
+            remote_name=row["remote_name"],
+            references=references,
+            total_fen=row["amount_fen"],
+            rendered_at=row["rendered_at"].astimezone(self._clock.now().tzinfo),
+        )
+
+    async def _submit(self, bank: Bank, rendered: Rendered, claim: Claim) -> list[Evidence]:
+        """Touch the wire, once. What was raised is read through the wire: before or after the point of no return."""
+        async with self._keep_lease(claim):
+            try:
+                async with bank.transport.wire() as wire:
+                    try:
+                        with metrics.BANK_CALL_SECONDS.labels(bank=bank.name, call="submit").time():
+                            async with asyncio.timeout(self._timing.bank_call_seconds):
+                                return await bank.adapter.submit(rendered, wire)
+                    except Exception as error:
+                        proof = Proof.IN_DOUBT if wire.crossed else Proof.NOT_SENT
+                        log.warning(
+                            "submit raised",
+                            bank=bank.name,
+                            submission=claim.submission_id,
+                            proof=proof.value,
+                            exc_info=error,
+                        )
+                        return [Evidence(proof, code=type(error).__name__)]
+            except Exception as error:  # the wire could not even be opened: nothing can have left through it
+                log.warning("no wire", bank=bank.name, submission=claim.submission_id, exc_info=error)
+                return [Evidence(Proof.NOT_SENT, code=type(error).__name__)]
+
+    async def _hear(
+        self, bank: Bank, claim: Claim, transmissions: int, sent_at: dt.datetime, evidence: list[Evidence]
+    ) -> None:
+        """Record the answer to a transmission, and decide when to ask about it."""
+        now = self._clock.now()
+        first = evidence[0] if evidence else Evidence(Proof.IN_DOUBT, code="NO_EVIDENCE")
+        wait = deferral(first.proof, first.reason, transmissions)
+        heard = Heard(
+            bank.name,
+            now,
+            sent_at,
+            submission_id=claim.submission_id,
+            deferred_until=now + wait,
+            reference_length=bank.capabilities.reference_length,
+            reference_alphabet=bank.capabilities.reference_alphabet,
+        )
+        recorded = await self._store.evidence.record(heard, evidence or [first])
+        metrics.SUBMISSIONS.labels(bank=bank.name, proof=first.proof.value).inc()
+        if recorded.paused:
+            log.error("bank paused", bank=bank.name, reason=first.reason.value if first.reason else "", code=first.code)
+        await self._store.submissions.schedule_first(claim, now + first_question(bank, first.proof))
+        log.info(
+            "submission sent",
+            bank=bank.name,
+            submission=claim.submission_id,
+            proof=first.proof.value,
+            attempt=transmissions,
+        )
+
+    @asynccontextmanager
+    async def _keep_lease(self, claim: Claim) -> AsyncIterator[None]:
+        """Renew the claim while a call lasts. A lost claim does not stop the call: its answer is evidence too."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._timing.lease_seconds / 3)
+                try:
+                    if not await self._store.submissions.renew(claim):
+                        return
+                except Exception as error:
+                    log.warning("lease not renewed", submission=claim.submission_id, exc_info=error)
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def first_question(bank: Bank, proof: Proof) -> dt.timedelta:
+    """How long to wait before asking. Doubt is asked about early; a file that is being processed is not in a hurry."""
+    if proof is Proof.IN_DOUBT or AnswerKind.FILE not in bank.capabilities.answers:
+        return probe_delay(0)
+    return dt.timedelta(seconds=bank.capabilities.acknowledgement_due_seconds)
