@@ -1,0 +1,128 @@
+"""Banks that break their own word are counted apart, and only excused when the gateway stopped and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.world.histories import History, item
+
+ZERO = {"DP": 0, "MP": 0, "AC": 0, "RX": 0, "BR": 0, "UB": 0, "PII": 0}
+
+
+def history_of_one(directory: Path) -> History:
+    history = History(directory, [item(1)])
+    history.approve()
+    return history
+
+
+def credited_after_rejecting(history: History) -> None:
+    rejected = history.rejected(1, "REF1")
+    history.order("REISSUE", 1, 1)
+    history.paid(1, "REF1B", 2)
+    history.move(rejected)
+    history.answer(rejected, "CREDITED")
+
+
+def credited_after_denying(history: History) -> None:
+    hidden = history.send(1, "REF1")
+    history.answer(hidden, "ABSENT", whole=True)
+    history.paid(1, "REF1", batch=hidden.batch)
+    history.move(hidden)
+    history.answer(hidden, "CREDITED")
+
+
+def credited_another_amount(history: History) -> None:
+    sent = history.send(1, "REF1")
+    history.move(sent, amount_fen=sent.amount_fen + 1)
+    history.answer(sent, "CREDITED")
+
+
+def rejected_after_crediting(history: History) -> None:
+    sent = history.paid(1, "REF1")
+    history.answer(sent, "REJECTED")
+
+
+BREACHES = [credited_after_rejecting, credited_after_denying, credited_another_amount, rejected_after_crediting]
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_surfaced_breach_is_counted_apart_and_excused(tmp_path: Path, breach: Callable[[History], None]) -> None:
+    """A bank's own contradiction is no double, missed or altered payment of ours, if it is a CONFLICT in the report."""
+    history = history_of_one(tmp_path)
+    breach(history)
+    history.report(conflict=1)
+    status, summary, printed = history.check()
+    assert summary["counters"] == ZERO, printed
+    assert (summary["bank_broke_word"], status) == (1, 0)
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_breach_that_nobody_was_told_about_fails(tmp_path: Path, breach: Callable[[History], None]) -> None:
+    """Without a CONFLICT in the latest report the same history is not clean."""
+    history = history_of_one(tmp_path)
+    breach(history)
+    history.report(conflict=1)
+    history.report(conflict=0)
+    status, summary, _ = history.check()
+    assert status == 1
+    assert "conflicts" in summary["problems"][0]
+
+
+def test_sending_after_a_contradiction_was_delivered_fails(tmp_path: Path) -> None:
+    """Once both halves of a contradiction were heard, nothing more may be sent for that payout."""
+    history = history_of_one(tmp_path)
+    rejected = history.rejected(1, "REF1")
+    history.move(rejected)
+    history.answer(rejected, "CREDITED")
+    history.order("REISSUE", 1, 1)
+    history.ticks += 10  # real seconds: beyond the grace for what was on its way
+    history.send(1, "REF1B")
+    history.report(conflict=1)
+    status, summary, _ = history.check()
+    assert status == 1
+    assert "sent 1 times after" in summary["problems"][0]
+
+
+def test_a_contradiction_in_a_file_counts_from_when_the_file_was_read(tmp_path: Path) -> None:
+    """A result file that lies unread in the bank's directory has told nobody anything yet."""
+    history = history_of_one(tmp_path)
+    rejected = history.rejected(1, "REF1")
+    history.move(rejected)
+    history.answer(rejected, "CREDITED", channel="res", artefact="X.02.res")
+    history.database.execute("INSERT INTO artefacts (id, name) VALUES (1, 'X.02.res')")
+    history.order("REISSUE", 1, 1)
+    history.ticks += 10
+    history.paid(1, "REF1B", 2)
+    assert history.check()[0] == 0  # never read: the gateway could not know, and nothing had to be surfaced
+    _, at_ms, wall_ms = history.tick()
+    history.database.execute(
+        "INSERT INTO deliveries (n, at_ms, wall_ms, artefact, how) VALUES (?,?,?,1,'read')",
+        (history.ticks, at_ms, wall_ms),
+    )
+    assert history.check()[0] == 1  # read afterwards, and no conflict reported
+    history.report(conflict=1)
+    assert history.check()[0] == 0
+
+
+def test_an_honest_bank_breaks_no_word(tmp_path: Path) -> None:
+    """A return after a credit, or a resend after a true absence, is nobody's broken word."""
+    history = history_of_one(tmp_path)
+    lost = history.send(1, "REF1", verdict="lost")
+    history.answer(lost, "ABSENT", whole=True)
+    history.came_back(history.paid(1, "REF1", batch=lost.batch))
+    status, summary, _ = history.check()
+    assert (summary["bank_broke_word"], status) == (0, 0)
+
+
+def test_a_double_payment_is_not_excused_by_another_payouts_breach(tmp_path: Path) -> None:
+    """The excuse belongs to the payout of the contradiction alone."""
+    history = History(tmp_path, [item(1), item(2)])
+    history.approve()
+    credited_another_amount(history)
+    history.report(conflict=1)
+    history.paid(2, "REF2")
+    history.move(history.send(2, "REF2", batch="DFREF2"))
+    assert history.check()[1]["counters"]["DP"] == 1

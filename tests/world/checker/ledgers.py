@@ -1,0 +1,141 @@
+"""What the banks did: their ledgers as events a payout, in the order in which they happened.
+
+Times of different banks are compared by the clock they share; within one bank its own numbering decides. The schema is
+the one that `tests/bank/README.md` documents, read here by hand.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# The bank's line statuses that let an attempt be replaced, and the whole-submission ones that let bytes travel again.
+CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT"})
+CLEARS_BATCH = frozenset({"NOT_TAKEN", "ABSENT"})
+AT_ONCE = frozenset({"reply", "query"})  # channels whose answer is delivered as it is given
+
+
+@dataclass(frozen=True, slots=True)
+class Transmission:
+    """Bytes with this line in them, on which the bank could act."""
+
+    bank: int
+    n: int
+    at_ms: int
+    wall_ms: int
+    batch: str
+    verdict: str
+    reference: str
+    account: str
+    name: str
+    id_no: str
+    amount_fen: int
+    programme: str
+    period: str
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money moved: a credit, or a return."""
+
+    bank: int
+    n: int
+    at_ms: int
+    submission: int
+    amount_fen: int
+    back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    bank: int
+    n: int
+    at_ms: int
+    wall_ms: int
+    status: str
+    amount_fen: int | None
+    channel: str
+    artefact: str
+
+
+@dataclass(slots=True)
+class Rail:
+    """All that one bank knows under one reference."""
+
+    bank: int
+    reference: str
+    transmissions: list[Transmission] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def credits(self) -> list[Movement]:
+        return [one for one in self.movements if not one.back]
+
+    @property
+    def undecided(self) -> bool:
+        return not self.movements and any(one.plan.startswith("pending_for_ever") for one in self.transmissions)
+
+    @property
+    def returns(self) -> list[Movement]:
+        return [one for one in self.movements if one.back]
+
+
+@dataclass(slots=True)
+class Ledgers:
+    names: list[str]
+    rails: dict[tuple[int, str], Rail] = field(default_factory=dict)
+    whole: dict[tuple[int, str], list[Answer]] = field(default_factory=dict)  # answers about a whole submission
+    delivered: dict[tuple[int, str], int] = field(default_factory=dict)  # artefact -> wall ms of its first delivery
+    faults: dict[str, int] = field(default_factory=dict)
+
+    def rail(self, bank: int, reference: str) -> Rail:
+        return self.rails.setdefault((bank, reference), Rail(bank, reference))
+
+    def delivered_ms(self, answer: Answer) -> int | None:
+        """When the gateway had this answer in its hands; None when it never had."""
+        if answer.channel in AT_ONCE:
+            return answer.wall_ms
+        return self.delivered.get((answer.bank, answer.artefact))
+
+
+def read(paths: Iterable[Path]) -> Ledgers:
+    listed = list(paths)
+    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed])
+    for bank, path in enumerate(listed):
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            _read_one(ledgers, bank, database)
+        database.close()
+    return ledgers
+
+
+def _read_one(ledgers: Ledgers, bank: int, database: sqlite3.Connection) -> None:
+    for row in database.execute(
+        "SELECT s.n, s.at_ms, s.wall_ms, s.batch, s.verdict, l.reference, l.account, l.name, l.id_no, l.amount_fen,"
+        " l.programme, l.period, l.plan FROM lines l JOIN submissions s ON s.n = l.submission ORDER BY s.n"
+    ):
+        ledgers.rail(bank, row[5]).transmissions.append(Transmission(bank, *row))
+    for table, back in (("credits", False), ("returns", True)):
+        for row in database.execute(f"SELECT n, at_ms, submission, amount_fen, reference FROM {table} ORDER BY n"):
+            ledgers.rail(bank, row[4]).movements.append(Movement(bank, row[0], row[1], row[2], row[3], back))
+    for *row, line, reference, batch in database.execute(
+        "SELECT n, at_ms, wall_ms, status, amount_fen, channel, artefact, line, reference, batch"
+        " FROM answers ORDER BY n"
+    ):
+        answer = Answer(bank, *row)
+        if line:
+            ledgers.rail(bank, reference).answers.append(answer)
+        else:
+            ledgers.whole.setdefault((bank, batch), []).append(answer)
+    for name, wall_ms in database.execute(
+        "SELECT a.name, min(d.wall_ms) FROM deliveries d JOIN artefacts a ON a.id = d.artefact"
+        " WHERE d.how IN ('read', 'acknowledged') GROUP BY a.name"
+    ):
+        ledgers.delivered[bank, name] = wall_ms
+    for fault, count in database.execute("SELECT fault, count(*) FROM faults GROUP BY fault"):
+        ledgers.faults[fault] = ledgers.faults.get(fault, 0) + count
+    for rail in ledgers.rails.values():
+        rail.movements.sort(key=lambda one: one.n)

@@ -1,0 +1,204 @@
+"""The six counters about money and receipts. A finding names a payout by batch and line, and nothing of its person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.world.checker.ledgers import CLEARS_BATCH, CLEARS_LINE, Ledgers, Rail, Transmission
+from tests.world.checker.lines import same_name
+from tests.world.checker.receipts import FINAL, Receipt, Told
+from tests.world.checker.stories import NOT_EXECUTED, Joined, Story
+from tests.world.checker.word import Broken, broken_word, transmitted_after
+
+COUNTERS = ("DP", "MP", "AC", "RX", "BR", "UB", "PII")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    counter: str
+    subject: str
+    what: str
+    story: Story | None = None
+
+
+@dataclass(slots=True)
+class Verdict:
+    findings: list[Finding] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # not a counter, but no clean result either
+    pending_at_bank: int = 0
+
+    def counters(self) -> dict[str, int]:
+        return {name: sum(one.counter == name for one in self.findings) for name in COUNTERS}
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings and not self.problems
+
+
+def judge(joined: Joined, ledgers: Ledgers, told: Told, *, at_rest: bool = True) -> Verdict:
+    """All findings. What is not ``at_rest`` may still owe money and receipts, but must not have done wrong."""
+    verdict = Verdict()
+    for story in joined.stories:
+        broken = broken_word(story, ledgers)
+        if broken is not None:
+            verdict.broken.append(broken)
+        verdict.pending_at_bank += story.pending_at_bank
+        for rule in (_paid_twice, _missed, _altered, _receipts, _sent_again, _unsigned):
+            if broken is not None and rule in (_paid_twice, _missed):
+                continue
+            verdict.findings += rule(story, ledgers, honest=broken is None, at_rest=at_rest)
+    verdict.findings += _strangers(joined.strangers)
+    verdict.findings += _refused(joined, at_rest)
+    verdict.findings += [
+        Finding("RX", f"{one.batch[1]}/{one.line}", f"{one.outcome} for nothing that was approved")
+        for one in joined.unknown
+    ]
+    verdict.findings += [Finding("RX", what, "was repeated with other bytes") for what in told.altered]
+    verdict.problems += _unsurfaced(verdict.broken, told, at_rest)
+    return verdict
+
+
+def _paid_twice(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    net = most = 0
+    for movement in story.movements:
+        net += -1 if movement.back else 1
+        most = max(most, net)
+    if most > 1:
+        yield Finding("DP", story.payout.name, f"{most} credits stood at one time", story)
+
+
+def _missed(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    if not at_rest or not story.batch.funded or story.net > 0 or story.pending_at_bank:
+        return
+    if not story.waits_for_an_order and not story.cancelled:
+        yield Finding("MP", story.payout.name, "not paid, not waiting for an order, not cancelled", story)
+
+
+def _altered(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    for rail in story.rails:
+        attempt = story.attempt_of(rail)
+        wanted = story.details(attempt)
+        for sent in rail.transmissions:
+            wrong = [
+                word
+                for word, differs in (
+                    ("amount", sent.amount_fen != story.payout.amount_fen),
+                    ("account", sent.account != wanted.account),
+                    ("name", not same_name(sent.name, wanted.name)),
+                    ("ID", sent.id_no.upper() != wanted.id_no),
+                )
+                if differs
+            ]
+            if wrong:
+                yield Finding("AC", story.payout.name, f"attempt {attempt}: other {', '.join(wrong)} submitted", story)
+        if honest and any(one.amount_fen != story.payout.amount_fen for one in rail.credits):
+            yield Finding("AC", story.payout.name, f"attempt {attempt}: another amount credited", story)
+
+
+def _receipts(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    def wrong(what: str) -> Finding:
+        return Finding("RX", story.payout.name, what, story)
+
+    first = 0 if story.told(0) else 1
+    for attempt in range(first, story.last_attempt + 1):
+        final = sorted(one.outcome for one in story.told(attempt) if one.outcome in FINAL)
+        order = story.in_force.get(attempt)
+        if final == ["cancelled", "failed"] and order is not None and order.kind == "CANCEL":
+            continue  # it failed, and finance then signed it away
+        if attempt == 0 or len(final) != 1:
+            yield wrong(f"attempt {attempt} was answered {final or 'by nothing'}")
+    if any(_fen(one) != story.payout.amount_fen for one in story.receipts):
+        yield wrong("a receipt names another amount")
+    if at_rest and honest and story.batch.funded and not story.receipts and not story.pending_at_bank:
+        yield wrong("no receipt at all")
+    for rail in story.rails:
+        yield from map(wrong, _against_the_bank(story, rail, honest=honest, at_rest=at_rest))
+    invented = {one.reference for one in story.receipts if one.outcome in ("credited", "returned")}
+    for reference in invented - {rail.reference for rail in story.rails}:
+        yield wrong(f"money told of under {reference or 'no reference'}, which no bank has")
+
+
+def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) -> Iterator[str]:
+    heard = [one for one in story.receipts if one.reference == rail.reference]
+    outcomes = {one.outcome for one in heard}
+    returned = sum(one.outcome == "returned" for one in heard)
+    back = len(rail.returns)
+    if returned > back or (at_rest and returned < back):
+        yield f"{returned} returned receipts for {back} returns under {rail.reference}"
+    if not honest:
+        return
+    if "credited" in outcomes and not rail.credits:
+        yield f"told as credited under {rail.reference}, which was not"
+    if "failed" in outcomes and rail.credits and not any(one.reason == NOT_EXECUTED for one in heard):
+        yield f"told as failed under {rail.reference}, which was credited"
+    decided = rail.credits or any(one.status == "REJECTED" for one in rail.answers)
+    if at_rest and decided and not outcomes & set(FINAL):
+        yield f"no final receipt under {rail.reference}, which the bank decided"
+
+
+def _fen(receipt: Receipt) -> int:
+    return int(receipt.amount.replace(".", ""))
+
+
+def _sent_again(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    transmissions = story.transmissions
+    rails = {(rail.bank, rail.reference): rail for rail in story.rails}
+    for index, later in enumerate(transmissions):
+        for earlier in transmissions[:index]:
+            if not _cleared(earlier, later, rails[earlier.bank, earlier.reference], ledgers):
+                yield Finding("BR", story.payout.name, "sent again with no answer that proves it was over", story)
+                break
+
+
+def _cleared(earlier: Transmission, later: Transmission, rail: Rail, ledgers: Ledgers) -> bool:
+    """Whether the bank proved, between the two, that nothing came or will come of the earlier one."""
+    said = [one for one in rail.answers if one.status in CLEARS_LINE]
+    said += [one for one in ledgers.whole.get((earlier.bank, earlier.batch), []) if one.status in CLEARS_BATCH]
+    same = earlier.bank == later.bank
+    return any(earlier.n < one.n and (one.n < later.n if same else one.wall_ms <= later.wall_ms) for one in said)
+
+
+def _unsigned(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
+    for rail in story.rails:
+        if not rail.credits:
+            continue
+        attempt = story.attempt_of(rail)
+        if not story.batch.funded:
+            yield Finding("UB", story.payout.name, "credited although its money was never confirmed", story)
+        elif not story.authorised(attempt):
+            yield Finding("UB", story.payout.name, f"attempt {attempt} credited without a signed order", story)
+
+
+def _strangers(rails: list[Rail]) -> Iterator[Finding]:
+    for rail in rails:
+        subject = f"reference {rail.reference}"
+        if rail.credits:
+            yield Finding("UB", subject, "credited, but no approved line is about this person, programme and period")
+        else:
+            yield Finding("AC", subject, "submitted, but no approved line is about this person, programme and period")
+
+
+def _refused(joined: Joined, at_rest: bool) -> Iterator[Finding]:
+    for payout, heard in joined.refused:
+        answers = [(one.attempt, one.outcome) for one in heard]
+        if answers == [(0, "failed")] or (not answers and not at_rest):
+            continue
+        yield Finding("RX", payout.name, f"a refused line ({payout.refused}) was answered {answers or 'by nothing'}")
+
+
+def _unsurfaced(broken: list[Broken], told: Told, at_rest: bool) -> Iterator[str]:
+    """What is wrong about the handling of banks that broke their word."""
+    per_batch: dict[tuple[str, str], int] = {}
+    for one in broken:
+        sent = transmitted_after(one)
+        if sent:
+            yield f"{one.story.payout.name}: sent {sent} times after the bank contradicted itself ({one.what})"
+        if one.delivered_ms is not None:
+            per_batch[one.story.payout.batch] = per_batch.get(one.story.payout.batch, 0) + 1
+    for key, count in per_batch.items() if at_rest else ():
+        report = told.reports.get(key)
+        frozen = report["conflict"]["count"] if report else 0
+        if frozen < count:
+            yield f"{key[1]}: {count} contradictions of banks, but the latest report has {frozen} conflicts"

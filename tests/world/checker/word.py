@@ -1,0 +1,83 @@
+"""Where a bank broke its own declared word: the cases in which no gateway could have kept the money right.
+
+Each is excused from the counters about money and must instead have frozen the payout: a CONFLICT that somebody was told
+about, and no transmission after the contradiction was in the gateway's hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.world.checker.ledgers import CLEARS_BATCH, Answer, Ledgers, Movement, Rail
+from tests.world.checker.stories import Story
+
+GRACE_MS = 5_000  # real; from an answer leaving the bank until it must have stopped a transmission
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One payout for which a bank said or did two things that cannot both be true."""
+
+    story: Story
+    what: str
+    delivered_ms: int | None  # real time; None: the gateway was never told the second thing
+
+
+def broken_word(story: Story, ledgers: Ledgers) -> Broken | None:
+    """The first contradiction of a payout, None for an honest bank."""
+    found = sorted(
+        (each for rail in story.rails for each in _of_rail(rail, ledgers)),
+        key=lambda each: (each[1] is None, each[1] or 0),
+    )
+    return Broken(story, found[0][0], found[0][1]) if found else None
+
+
+def _of_rail(rail: Rail, ledgers: Ledgers) -> Iterator[tuple[str, int | None]]:
+    credited_told = _first_told(rail, ledgers, "CREDITED")
+    rejected = [one for one in rail.answers if one.status == "REJECTED"]
+    for credit in rail.credits:
+        sent = [one for one in rail.transmissions if one.n == credit.submission]
+        if sent and sent[0].amount_fen != credit.amount_fen:
+            yield "credited another amount", credited_told
+        if any(one.n < credit.n for one in rejected):
+            yield "credited after it had rejected", credited_told
+        later = [one for one in rejected if one.n > credit.n]
+        if later:
+            yield "rejected after it had credited", _later(credited_told, _told(later, ledgers))
+        if _denied(rail, credit, ledgers):
+            yield "credited what it had said it never took", credited_told
+    twice = [credit.submission for credit in rail.credits]
+    if len(set(twice)) != len(twice):
+        yield "credited one submission twice", credited_told
+
+
+def _denied(rail: Rail, credit: Movement, ledgers: Ledgers) -> bool:
+    """Between taking a submission and crediting it, the bank said authoritatively that it had nothing of it."""
+    batches = {one.batch for one in rail.transmissions if one.n == credit.submission}
+    said = [one for one in rail.answers if one.status == "ABSENT"]
+    for batch in batches:
+        said += [one for one in ledgers.whole.get((rail.bank, batch), []) if one.status in CLEARS_BATCH]
+    return any(credit.submission < one.n < credit.n for one in said)
+
+
+def _told(answers: list[Answer], ledgers: Ledgers) -> int | None:
+    times = [time for time in map(ledgers.delivered_ms, answers) if time is not None]
+    return min(times, default=None)
+
+
+def _first_told(rail: Rail, ledgers: Ledgers, status: str) -> int | None:
+    return _told([one for one in rail.answers if one.status == status], ledgers)
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    """When both halves of a contradiction had been heard."""
+    return None if one is None or other is None else max(one, other)
+
+
+def transmitted_after(broken: Broken) -> int:
+    """Transmissions of the payout after the contradiction was delivered."""
+    if broken.delivered_ms is None:
+        return 0
+    limit = broken.delivered_ms + GRACE_MS
+    return sum(one.wall_ms > limit for one in broken.story.transmissions)
