@@ -1,0 +1,190 @@
+"""``check``: everything that is wrong with a configuration, told at once, without contacting anybody.
+
+A section that does not hold must not hide the faults of the others, so each file and each bank is checked by itself
+with whatever of the configuration can be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import importlib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from adapters.sms.contract import SmsProfile
+from gateway import config as configuration
+from gateway import reference
+from gateway.approval import KeyRing, KeyRingFault
+from gateway.banks import open_banks, settings_of
+from gateway.calendar import WorkCalendar
+from gateway.cli.terminal import say, say_faults
+from gateway.clock import Clock
+from gateway.config import BankSection, Config, ConfigError, FilesSection, SmsSection
+from gateway.policy import Agreement
+from gateway.privacy import KeyFileFault, load_keys
+from gateway.tables import TableFault
+from gateway.texts import TemplateError, Templates
+
+HORIZON_WARNING_DAYS = 90
+AGREEMENT_WARNING_DAYS = 60
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(check)
+
+
+def check(config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]) -> None:
+    """Print all faults of a configuration, and what will soon be one; exit status 1 when there is a fault."""
+    checked = Checked(config)
+    say_faults(checked.faults)
+    for warning in checked.warnings:
+        say(f"warning: {warning}")
+    if checked.faults:
+        raise typer.Exit(1)
+    say(f"{config.name}: no faults")
+
+
+class Checked:
+    """The faults and warnings of one configuration file."""
+
+    def __init__(self, path: Path) -> None:
+        self._faults: dict[str, None] = {}  # in order, each once
+        self.warnings: list[str] = []
+        self._today = Clock.from_environment().now().date()
+        try:
+            config: Config | None = configuration.load(path)
+        except ConfigError as error:
+            self._note(error.faults)
+            config = _readable_rest(path)
+        if config is not None:
+            self._check(config)
+
+    @property
+    def faults(self) -> list[str]:
+        return list(self._faults)
+
+    def _check(self, config: Config) -> None:
+        if (files := getattr(config, "files", None)) is not None:
+            self._check_files(config, files)
+        self._collect(lambda: asyncio.run(_open_and_close(config)))
+        if (sms := getattr(config, "sms", None)) is not None:
+            self._note(_sms_faults(sms, config.base))
+
+    def _check_files(self, config: Config, files: FilesSection) -> None:
+        self._note(
+            f"files.{field}: {named} does not exist"
+            for field in configuration.FILE_FIELDS
+            if (named := getattr(files, field)) is not None and not config.path(named).is_file()
+        )
+        self._file(config, files.approval_keys, KeyRing.load)
+        self._file(config, files.privacy_keys, load_keys)
+        self._file(config, files.programmes, reference.load_programmes)
+        self._file(config, files.templates, _load_templates)
+        calendar = self._file(config, files.calendar, reference.load_calendar)
+        if calendar is not None:
+            self._warn_of_horizon(calendar)
+        column = files.agreements_adapter_column
+        agreements = self._file(config, files.agreements, lambda path: reference.load_agreements(path, column))
+        if agreements is not None:
+            self._check_agreements(agreements, getattr(config, "banks", {}))
+
+    def _check_agreements(self, agreements: tuple[Agreement, ...], banks: Mapping[str, Any]) -> None:
+        valid = [agreement for agreement in agreements if agreement.valid_on(self._today)]
+        for bank in sorted({agreement.bank for agreement in valid} - banks.keys()):
+            self._note([f"files.agreements: valid agreements name {bank}, which is no configured bank"])
+        if not valid:
+            self._note(["files.agreements: no agreement is valid today, so nothing can be paid"])
+        soon = self._today + dt.timedelta(days=AGREEMENT_WARNING_DAYS)
+        self.warnings += [
+            f"the agreement of county {agreement.county} with bank {agreement.bank_no} ends on {agreement.valid_to}"
+            for agreement in valid
+            if agreement.valid_to < soon
+        ]
+
+    def _warn_of_horizon(self, calendar: WorkCalendar) -> None:
+        horizon = calendar.horizon()
+        if horizon is None or (horizon - self._today).days < HORIZON_WARNING_DAYS:
+            self.warnings.append(
+                f"the calendar ends {f'on {horizon}' if horizon else 'before it begins'}: "
+                "later deadlines are counted in calendar days, which is earlier than the law asks"
+            )
+
+    def _file(self, config: Config, relative: Path | None, load: Callable[[Path], T]) -> T | None:
+        """What a file holds; None, and its faults noted, when it does not hold. A missing file is noted already."""
+        if relative is None or not (path := config.path(relative)).is_file():
+            return None
+        return self._collect(lambda: load(path), f"{path.name}: ")
+
+    def _collect(self, work: Callable[[], T], prefix: str = "") -> T | None:
+        try:
+            return work()
+        except (ConfigError, TableFault, TemplateError) as error:
+            self._note(error.faults)
+        except (KeyRingFault, KeyFileFault) as error:
+            self._note([f"{prefix}{error}"])
+        except OSError as error:
+            self._note([f"{prefix}cannot be read ({type(error).__name__})"])
+        return None
+
+    def _note(self, faults: Any) -> None:
+        self._faults.update(dict.fromkeys(faults))
+
+
+def _readable_rest(path: Path) -> Config | None:
+    """What can be read of a configuration that does not hold as a whole; its own faults are told already."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    sections = document.get("banks")
+    banks = dict(_valid(BankSection, sections)) if isinstance(sections, dict) else {}
+    rest: dict[str, Any] = {"base": path.resolve().parent, "banks": banks}
+    for name, model in (("files", FilesSection), ("sms", SmsSection)):
+        rest.update(_valid(model, {name: document[name]} if name in document else {}))
+    return Config.model_construct(**{"files": None, "sms": None, **rest})
+
+
+def _valid(model: type[M], sections: Mapping[str, object]) -> Iterator[tuple[str, M]]:
+    for name, section in sections.items():
+        try:
+            yield name, model.model_validate(section)
+        except ValidationError:
+            continue
+
+
+async def _open_and_close(config: Config) -> None:
+    """Adapters and transports are built as the gateway would build them, and contacted by nobody."""
+    for bank in open_banks(config).values():
+        await bank.transport.close()
+
+
+def _sms_faults(section: SmsSection, base: Path) -> list[str]:
+    try:
+        profile = importlib.import_module(f"adapters.sms.{section.provider}").PROFILE
+    except (ImportError, AttributeError):
+        return [f"sms.provider: no SMS provider {section.provider}"]
+    if not isinstance(profile, SmsProfile):
+        return [f"sms.provider: {section.provider} is no SMS provider"]
+    try:
+        profile.settings.model_validate(settings_of(section.settings, base))
+    except ValidationError as error:
+        return configuration.readable(error, "sms.settings.")
+    return []
+
+
+def _load_templates(path: Path) -> Templates:
+    try:
+        return Templates.parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        if isinstance(error, TemplateError):
+            raise
+        raise TableFault([f"{path.name}: is not TOML"]) from None

@@ -1,0 +1,65 @@
+"""``run``, ``migrate``, ``demo``: what starts the gateway, prepares its database, and shows it at work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import gateway
+from gateway import config as configuration
+from gateway.cli.terminal import CommandFailed, ConfigFile, say
+from gateway.store.engine import Engine
+
+_DEMO = "tests.world.demo"
+
+
+def register(app: typer.Typer) -> None:
+    for command in (run, demo, migrate):
+        app.command()(command)
+
+
+def run(config: ConfigFile) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    # Imported here: the application loads every step and adapter, the other commands need none of them.
+    from gateway.app import main as run_gateway
+
+    known = configuration.load(config)
+    raise typer.Exit(run_gateway(known))
+
+
+def migrate(config: ConfigFile) -> None:
+    """Bring the database to this program's schema. Repeating it changes nothing."""
+    applied = asyncio.run(_migrate(configuration.load(config)))
+    say(f"applied migrations {', '.join(map(str, applied))}" if applied else "the database is up to date")
+
+
+async def _migrate(config: configuration.Config) -> list[int]:
+    engine = await Engine.open(config.dsn(), max_connections=2, migrated=False)
+    try:
+        return await engine.migrate()
+    finally:
+        await engine.close()
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print the addresses.")] = False,
+) -> None:
+    """Run the main job on this machine: PostgreSQL, a broker, two simulated banks, an SMS centre, a finance desk."""
+    checkout = checkout_directory()
+    if not (checkout / "tests" / "world" / "demo.py").is_file():
+        raise CommandFailed("the demonstration is part of the checkout: run `make demo` there")
+    command = [sys.executable, "-m", _DEMO, *(["--keep"] if keep else [])]
+    sys.stdout.flush()
+    os.chdir(checkout)
+    # In place of this process, so that signals and the exit status are the demonstration's own.
+    os.execv(command[0], command)  # noqa: S606
+
+
+def checkout_directory() -> Path:
+    """Where the package lies: a checkout when it was installed from one, else the place of installed packages."""
+    return Path(gateway.__file__).resolve().parents[1]
