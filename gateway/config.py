@@ -56,6 +56,7 @@ class KafkaSection(Section):
     topic_prefix: str = Field(default="payout.", pattern=r"^[a-z0-9._-]{0,60}$")
     max_record_bytes: int = Field(default=1_000_000, ge=10_000, le=10_000_000)
     publish_timeout_seconds: int = Field(default=10, ge=1, le=120)
+    session_timeout_seconds: int = Field(default=10, ge=2, le=300)
     stall_seconds: int = Field(default=60, ge=5, le=3600)
 
 

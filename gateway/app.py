@@ -1,0 +1,311 @@
+"""The application: opens the door, waits for the database, runs the steps, and ends within its time.
+
+Start order: HTTP first, so that ``/ready`` can say what is missing; then PostgreSQL, for as long as it takes; then the
+steps. Nothing that is away at start or goes away later ends the process: steps back off and come back by themselves.
+Only a consumer that stands still although records wait ends it, because only a fresh process cures that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import functools
+import hashlib
+import signal
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from adapters.contract import CallbackRefused
+from adapters.sms.contract import SmsProvider
+from adapters.sms.http_batch import PROFILE as HTTP_BATCH
+from gateway import log as logging
+from gateway import metrics, reference
+from gateway.admin import Admin, Limits, Unavailable, UnknownSender
+from gateway.approval import KeyRing
+from gateway.banks import Bank, open_banks, settings_of
+from gateway.clock import Clock
+from gateway.config import Config, ConfigError, readable
+from gateway.dispatch import Dispatch
+from gateway.failures import Failures
+from gateway.intake import Intake
+from gateway.kafka import Inbox, Outlet
+from gateway.loop import Loop
+from gateway.notices import Notifier
+from gateway.receipts import Relay
+from gateway.store.engine import StoreUnavailable
+from gateway.store.refusing import refusal
+from gateway.store.store import Store
+from gateway.texts import DEFAULT_TEMPLATES, Templates
+from gateway.vault import Vault
+from gateway.verify import Verify
+from gateway.watch import Watch
+from schemas.v1 import Kind, RefusalReason
+
+SMS_PROFILES = {HTTP_BATCH.name: HTTP_BATCH}
+EXIT_STALLED = 75  # "temporary failure": the supervisor starts a fresh process
+log = logging.get_logger("app")
+
+
+class Parts:
+    """Everything that can be built without the database. ConfigError names all that is wrong."""
+
+    def __init__(self, config: Config) -> None:
+        files = config.files
+        path = config.path
+        self.clock = Clock.from_environment()
+        self.keyring = KeyRing.load(
+            path(files.approval_keys),
+            config.gateway.audience,
+            dt.timedelta(days=config.gateway.greatest_message_age_days),
+        )
+        self.vault = Vault.load(path(files.privacy_keys))
+        self.reference = reference.load(
+            path(files.programmes), path(files.agreements), path(files.calendar), files.agreements_adapter_column
+        )
+        self.banks = open_banks(config)
+        self.templates = open_templates(path(files.templates) if files.templates else None)
+        self.provider = open_provider(config)
+
+
+def open_templates(path: Path | None) -> Templates:
+    return Templates.parse(DEFAULT_TEMPLATES if path is None else tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def open_provider(config: Config) -> SmsProvider | None:
+    """The configured SMS provider, not yet contacted; None where the bank sends its notices another way."""
+    section = config.sms
+    if section is None:
+        return None
+    profile = SMS_PROFILES.get(section.provider)
+    if profile is None:
+        raise ConfigError([f"sms.provider: not one of {', '.join(sorted(SMS_PROFILES))}"])
+    try:
+        settings = profile.settings.model_validate(settings_of(section.settings, config.base))
+    except ValidationError as error:
+        raise ConfigError(readable(error, "sms.settings.")) from None
+    provider: SmsProvider = profile.provider(section.provider, settings)
+    return provider
+
+
+class App:
+    """One gateway process. It is also what stands behind the HTTP routes."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self._config = config
+        self._parts = parts
+        self._store: Store | None = None
+        self._inbox: Inbox | None = None
+        self._verify: Verify | None = None
+        self._notifier: Notifier | None = None
+        self._faults: dict[str, str] = {"database": "not connected yet", "kafka": "not connected yet"}
+        self._loop = Loop(self._report)
+        self._stop = asyncio.Event()
+        self._exit = 0
+
+    # -- what HTTP asks
+
+    def readiness(self) -> Mapping[str, str | None]:
+        return {component: self._faults.get(component) for component in ("database", "kafka")}
+
+    async def bank_callback(self, bank: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        configured = self._parts.banks.get(bank)
+        if configured is None:
+            raise UnknownSender(bank)
+        if self._verify is None:
+            raise Unavailable("the database is not connected")
+        try:
+            await self._verify.callback(configured, method, path, headers, body)
+        except CallbackRefused:
+            raise
+        except Exception as error:
+            log.warning("callback not stored", bank=bank, exc_info=error)
+            raise Unavailable("the callback could not be stored") from None
+
+    async def sms_report(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
+        if self._parts.provider is None or provider != self._parts.provider.name:
+            raise UnknownSender(provider)
+        if self._notifier is None:
+            raise Unavailable("the database is not connected")
+        try:
+            await self._notifier.report(headers, body)
+        except CallbackRefused:
+            raise
+        except Exception as error:
+            log.warning("report not stored", provider=provider, exc_info=error)
+            raise Unavailable("the report could not be stored") from None
+
+    # -- running
+
+    async def run(self) -> int:
+        """Run until a signal; the exit status."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        http = self._config.http
+        admin = Admin(self, Limits(body_bytes=http.max_body_bytes))
+        await admin.start(http.host, http.port)
+        metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
+        log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
+        outlet = Outlet(self._config.kafka)
+        try:
+            store = await self._open_store()
+            if store is not None:
+                self._start_steps(store, outlet)
+                await self._stop.wait()
+        finally:
+            await self._shut_down(admin, outlet)
+        return self._exit
+
+    async def _open_store(self) -> Store | None:
+        """Connect to the database for as long as it takes; None when the process is told to stop before."""
+        while not self._stop.is_set():
+            try:
+                store = await Store.open(self._config)
+                lifted = await store.submissions.ensure_banks(list(self._parts.banks))
+            except (StoreUnavailable, OSError) as error:
+                self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
+                try:
+                    async with asyncio.timeout(1):
+                        await self._stop.wait()
+                except TimeoutError:
+                    continue
+                return None
+            for bank in lifted:
+                log.warning("pause lifted at start", bank=bank)
+            self._fault("database", None)
+            self._store = store
+            return store
+        return None
+
+    def _start_steps(self, store: Store, outlet: Outlet) -> None:
+        config, parts = self._config, self._parts
+        shared = (parts.reference, parts.vault, parts.clock, config)
+        intake = Intake(store, parts.keyring, *shared)
+        failures = Failures(store, parts.keyring, parts.banks, *shared)
+        dispatch = Dispatch(store, parts.banks, *shared)
+        verify = self._verify = Verify(store, parts.banks, parts.vault, parts.clock, config)
+        relay = Relay(store, outlet, parts.clock)
+        watch = Watch(store, parts.reference.calendar, parts.clock, parts.banks, relay.report)
+        handlers = {Kind.BATCH: intake.take_batch, Kind.FUNDING: intake.take_funding, Kind.ORDER: failures.take_order}
+        self._inbox = Inbox(config.kafka, handlers, functools.partial(self._refuse, store))
+        idle = config.timing.idle_milliseconds / 1000
+        slow = config.timing.watch_milliseconds / 1000
+        add = self._loop.add
+        add("kafka", self._inbox.step, 0)
+        add("kafka-lag", self._watch_kafka, slow)
+        add("database", functools.partial(self._ping, store), slow)
+        add("judge", intake.judge_next, idle)
+        add("fund", intake.start_clocks, idle)
+        add("parts", intake.refuse_overdue, slow)
+        add("plan", dispatch.plan, idle)
+        add("abandoned", verify.doubt_abandoned, idle)
+        add("relay", relay.drain, idle)
+        add("count", watch.count, slow)
+        add("gauges", watch.gauges, slow)
+        for bank in parts.banks.values():
+            self._start_bank(bank, dispatch, verify, idle)
+        if parts.provider is not None and config.sms is not None:
+            notifier = self._notifier = Notifier(
+                store, parts.provider, parts.templates, parts.reference, parts.vault, parts.clock, config.sms
+            )
+            add("notices", notifier.work, idle)
+
+    def _start_bank(self, bank: Bank, dispatch: Dispatch, verify: Verify, idle: float) -> None:
+        """Each bank has tasks of its own: one that hangs or fails holds nobody else up."""
+        collect = self._config.timing.collect_milliseconds / 1000
+        for name, step, rest in (
+            ("render", dispatch.render, idle),
+            ("send", dispatch.send, idle),
+            ("probe", verify.probe, idle),
+            ("collect", verify.collect, collect),
+            ("time", verify.watch_time, idle),
+        ):
+            self._loop.add(f"{name} {bank.name}", functools.partial(step, bank), rest)
+
+    async def _refuse(self, store: Store, kind: Kind, raw: bytes, reason: RefusalReason, detail: str) -> None:
+        now = self._parts.clock.now()
+        await store.batches.refuse(refusal(kind, reason, detail, now, digest=hashlib.sha256(raw).digest()))
+
+    async def _ping(self, store: Store) -> bool:
+        try:
+            async with asyncio.timeout(5):
+                await store.engine.ping()
+        except Exception:
+            self._fault("database", "PostgreSQL does not answer")
+            raise
+        self._fault("database", None)
+        return False
+
+    async def _watch_kafka(self) -> bool:
+        """Watch progress from outside: a fetcher that stands still while records wait ends the process."""
+        inbox = self._inbox
+        if inbox is None:
+            return False
+        if not inbox.ready:
+            self._fault("kafka", "not connected")
+            return False
+        try:
+            await inbox.lag()
+        except Exception:
+            self._fault("kafka", "Kafka does not answer")
+            raise
+        self._fault("kafka", None)
+        if inbox.stalled:
+            log.error("the consumer stands still although records wait: ending")
+            self._exit = EXIT_STALLED
+            self._stop.set()
+        return False
+
+    def _fault(self, component: str, reason: str | None) -> None:
+        if self._faults.get(component) != reason:
+            log.warning("component changed", component=component, status="ready" if reason is None else "not ready")
+        if reason is None:
+            self._faults.pop(component, None)
+        else:
+            self._faults[component] = reason
+        metrics.READY.labels(component=component).set(0 if reason else 1)
+
+    def _report(self, name: str, error: BaseException | None) -> None:
+        if error is None:
+            log.info("step works again", step=name)
+        else:
+            log.warning("step failed", step=name, exc_info=error)
+
+    async def _shut_down(self, admin: Admin, outlet: Outlet) -> None:
+        """Finish what is on the wire within the time, then leave: whatever was cut off is found again by its state."""
+        log.info("stopping")
+        late = await self._loop.stop(self._config.timing.shutdown_seconds)
+        if late:
+            log.warning("steps cut off", count=len(late))
+        await admin.stop()
+        await outlet.stop()
+        if self._inbox is not None:
+            await self._inbox.stop()
+        for bank in self._parts.banks.values():
+            await _within(2, bank.transport.close())
+        if self._parts.provider is not None:
+            await _within(2, self._parts.provider.close())
+        if self._store is not None:
+            await self._store.close()
+        log.info("stopped")
+
+
+async def _within(seconds: int, work: object) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work  # type: ignore[misc]
+    except Exception as error:
+        log.warning("not closed in time", exc_info=error)
+
+
+def main(config: Config) -> int:
+    """Run a gateway process; the exit status. ConfigError for what cannot be loaded."""
+    logging.configure(config.log.level)
+
+    async def run() -> int:
+        return await App(config, Parts(config)).run()
+
+    return asyncio.run(run())

@@ -1,0 +1,246 @@
+"""Kafka in and out: explicit offsets after the database commit, and a producer that never pretends.
+
+aiokafka's defaults lose messages: ``latest``, auto-commit, ``acks=1``, no idempotence, ``read_uncommitted``. Each is
+set against its default here. Measured traps closed here as well: ``commit()`` without arguments commits what was
+fetched, not what was processed; an idempotent producer never times out by itself, and ``stop()`` can hang, so every
+call has a time limit and a client that missed one is dropped (crash safety makes that legal).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from gateway import metrics
+from gateway.approval import signature_header
+from gateway.config import KafkaSection
+from gateway.log import get_logger
+from gateway.receipts import PublishInDoubt
+from schemas.codec import Refused
+from schemas.v1 import Kind, RefusalReason
+
+log = get_logger("kafka")
+
+Take = Callable[[bytes, bytes | None], Awaitable[Any]]
+Refuse = Callable[[Kind, bytes, RefusalReason, str], Awaitable[None]]
+TOPICS: Final = {"batches": Kind.BATCH, "funding": Kind.FUNDING, "orders": Kind.ORDER}
+_STOP_SECONDS: Final = 3
+_POLL_MILLISECONDS: Final = 200
+_RECORDS_AT_ONCE: Final = 100
+_FETCH_FACTOR: Final = 4  # room for a few of the largest records in one fetch
+
+
+class Inbox:
+    """The consumer: one record at a time to its handler, its offset committed after the database."""
+
+    def __init__(self, section: KafkaSection, handlers: Mapping[Kind, Take], refuse: Refuse) -> None:
+        self._section = section
+        self._handlers = handlers
+        self._refuse = refuse
+        self._topics = {section.topic_prefix + name: kind for name, kind in TOPICS.items()}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._progress_at = time.monotonic()
+        self._busy = False
+
+    @property
+    def ready(self) -> bool:
+        return self._consumer is not None
+
+    async def step(self) -> bool:
+        """Fetch and handle what is there; whether anything was. Raises when Kafka or a handler fails: tried again."""
+        consumer = await self._connected()
+        try:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS, max_records=_RECORDS_AT_ONCE)
+        except KafkaError:
+            await self._drop()
+            raise
+        if not fetched:
+            return False
+        self._busy = True
+        try:
+            for partition, records in fetched.items():
+                await self._handle(consumer, partition, records)
+        finally:
+            self._busy = False
+            self._progress_at = time.monotonic()
+        return True
+
+    async def _handle(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: Sequence[Any]) -> None:
+        """Handle a partition's records in order. A failure commits those before it and comes back to this one."""
+        done = 0
+        try:
+            for record in records:
+                await self._one(self._topics[partition.topic], record)
+                done += 1
+        except BaseException:
+            with contextlib.suppress(IllegalStateError):  # the partition is somebody else's by now
+                consumer.seek(partition, records[done].offset)
+            raise
+        finally:
+            if done:
+                await self._commit(consumer, partition, records[done - 1].offset + 1)
+
+    async def _one(self, kind: Kind, record: Any) -> None:
+        raw: bytes = record.value or b""
+        topic = kind.value
+        try:
+            self._demand_size(raw)
+            stored = await self._handlers[kind](raw, signature_header(record.headers))
+        except Refused as refused:
+            await self._refused(kind, raw, refused.reason, refused.detail)
+            return
+        if stored.refused is not None:
+            await self._refused(kind, raw, stored.refused, stored.detail)
+            return
+        metrics.MESSAGES.labels(topic=_METRIC_TOPIC[kind], outcome="repeated" if stored.repeated else "accepted").inc()
+        log.info("message taken", topic=topic, outcome="repeated" if stored.repeated else "accepted", bytes=len(raw))
+
+    def _demand_size(self, raw: bytes) -> None:
+        if len(raw) > self._section.max_record_bytes:
+            raise Refused(RefusalReason.OVERSIZE, "the record is larger than records may be")
+
+    async def _refused(self, kind: Kind, raw: bytes, reason: RefusalReason, detail: str) -> None:
+        await self._refuse(kind, raw, reason, detail)
+        metrics.MESSAGES.labels(topic=_METRIC_TOPIC[kind], outcome="refused").inc()
+        metrics.REFUSALS.labels(reason=reason.value).inc()
+        log.warning(
+            "message refused", topic=kind.value, reason=reason.value, digest=hashlib.sha256(raw).hexdigest()[:16]
+        )
+
+    async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        """Always with explicit offsets. After a rebalance the commit fails; the next owner repeats, a no-op."""
+        try:
+            async with asyncio.timeout(self._section.publish_timeout_seconds):
+                await consumer.commit({partition: offset})
+        except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
+            log.warning("offset not committed", topic=partition.topic, exc_info=error)
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is not None:
+            return self._consumer
+        session = self._section.session_timeout_seconds * 1000
+        consumer = AIOKafkaConsumer(
+            *self._topics,
+            bootstrap_servers=self._section.bootstrap_servers,
+            group_id=self._section.group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            session_timeout_ms=session,
+            heartbeat_interval_ms=max(session // 3, 500),
+            max_poll_records=_RECORDS_AT_ONCE,
+            max_partition_fetch_bytes=self._section.max_record_bytes * _FETCH_FACTOR,
+            fetch_max_bytes=self._section.max_record_bytes * _FETCH_FACTOR * len(self._topics),
+            fetch_max_wait_ms=_POLL_MILLISECONDS,
+            retry_backoff_ms=250,
+        )
+        try:
+            async with asyncio.timeout(2 * self._section.session_timeout_seconds):
+                await consumer.start()
+        except BaseException:
+            await _stop(consumer)
+            raise
+        self._consumer = consumer
+        self._progress_at = time.monotonic()
+        return consumer
+
+    async def lag(self) -> int:
+        """Records between our positions and the ends of the topics, asked from outside the fetcher; sets the gauge."""
+        consumer = self._consumer
+        if consumer is None:
+            return 0
+        async with asyncio.timeout(self._section.publish_timeout_seconds):
+            assigned = list(consumer.assignment())
+            ends = await consumer.end_offsets(assigned) if assigned else {}
+            positions = {partition: await consumer.position(partition) for partition in assigned}
+        by_topic = dict.fromkeys(self._topics, 0)
+        for partition, end in ends.items():
+            by_topic[partition.topic] += max(0, end - positions[partition])
+        for topic, behind in by_topic.items():
+            metrics.KAFKA_LAG.labels(topic=_METRIC_TOPIC[self._topics[topic]]).set(behind)
+        total = sum(by_topic.values())
+        if not total:
+            self._progress_at = time.monotonic()
+        return total
+
+    @property
+    def stalled(self) -> bool:
+        """Records wait, and the fetcher has brought none for too long while no handler was at work."""
+        idle = time.monotonic() - self._progress_at
+        return self._consumer is not None and not self._busy and idle > self._section.stall_seconds
+
+    async def _drop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop(consumer)
+
+    async def stop(self) -> None:
+        await self._drop()
+
+
+class Outlet:
+    """The producer: idempotent, acknowledged by all replicas, in doubt when it takes too long."""
+
+    def __init__(self, section: KafkaSection) -> None:
+        self._section = section
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+
+    async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
+        """Publish (topic, key, value) in order and wait for every acknowledgement; PublishInDoubt otherwise."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._section.publish_timeout_seconds):
+                    producer = await self._connected()
+                    futures = [
+                        await producer.send(self._section.topic_prefix + topic, value=value, key=key.encode())
+                        for topic, key, value in records
+                    ]
+                    await asyncio.gather(*futures)
+            except (KafkaError, OSError, TimeoutError) as error:
+                await self._drop()
+                raise PublishInDoubt(f"lane {lane}: {type(error).__name__}") from None
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._section.bootstrap_servers,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=5,
+                max_request_size=2 * self._section.max_record_bytes,
+                request_timeout_ms=self._section.publish_timeout_seconds * 1000,
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await _stop(producer)
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+    async def stop(self) -> None:
+        async with self._lock:
+            await self._drop()
+
+
+async def _stop(client: Any) -> None:
+    """Stop a client, or leave it: what it had is in the database."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await client.stop()
+
+
+_METRIC_TOPIC: Final = {Kind.BATCH: "batches", Kind.FUNDING: "funding", Kind.ORDER: "orders"}
