@@ -147,13 +147,16 @@ class SftpWire:
         await self._expect_size(temporary, len(content))
         return Staged(temporary, path, len(content))
 
-    async def release(self, staged: Staged) -> None:
-        """Give staged bytes their name. From the rename on the bank may act; the size is checked again afterwards."""
+    async def release(self, staged: Staged, *, may_be_taken: bool = False) -> None:
+        """Give staged bytes their name. From the rename on the bank may act; the size is checked again afterwards.
+
+        ``may_be_taken``: this name is what the bank waits for, so it may be gone again before its size can be asked.
+        """
         if self._link.connection.is_closed():
             raise SftpUnreachable("the connection was lost before the rename")
         self._crossed = True
         await self._rename(staged.temporary, staged.target)
-        await self._expect_size(staged.target, staged.size)
+        await self._expect_size(staged.target, staged.size, may_be_missing=may_be_taken)
 
     async def archive(self, source: str, target: str) -> bool:
         """Move a file the bank is done with; False when it is not there (any more). Not a crossing: nothing is sent."""
@@ -179,9 +182,9 @@ class SftpWire:
             raise ValueError("a remote path has a segment that is not plain")
         return f"{self._settings.root.rstrip('/')}/{path}".encode("ascii")
 
-    async def _expect_size(self, path: str, expected: int) -> None:
+    async def _expect_size(self, path: str, expected: int, *, may_be_missing: bool = False) -> None:
         found = await self.size(path)
-        if found != expected:
+        if found != expected and not (found is None and may_be_missing):
             raise SftpError(f"the file has {found} bytes at the bank and {expected} here")
 
     async def _rename(self, source: str, target: str) -> None:
