@@ -36,7 +36,8 @@ _log = log.get_logger(__name__)
 _CALLBACK = re.compile(r"/callbacks/([A-Za-z0-9_-]{1,64})")
 _SMS_REPORT = re.compile(r"/sms/reports/([A-Za-z0-9_-]{1,64})")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
-_FORBIDDEN = frozenset({"NOT_AGREED", "REPLAYED", "WRONG_BANK"})  # known sender, unwanted message: 403, the rest 401
+# What is wrong with the message and not with the proof of its sender: 403; everything else is 401.
+_FORBIDDEN = frozenset({"EVENT_ID", "FORM", "METHOD", "NOT_AGREED", "OVERSIZE", "REPLAYED", "UNREADABLE"})
 _RETRY_AFTER_SECONDS = 5
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from gateway import metrics
+from gateway import cli, metrics
 from gateway.banks import settings_of
 from gateway.config import Config
 from tests.house.tree import ROOT
@@ -113,6 +114,15 @@ def test_every_alert_has_a_heading_in_the_runbook() -> None:
         rank = alerts()[name]["labels"]["severity"].capitalize()
         assert section.startswith(f"**{rank}.**"), f"{name} is a {rank} in the rules"
         assert len(section.split()) > 20, f"{name} says nothing"
+
+
+def test_the_runbook_types_commands_that_exist() -> None:
+    """What an operator is told to type is a command of the program."""
+    app = typer.main.get_group(cli.app)
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    typed = set(re.findall(r"(?:^ {4}|`|&& )gateway ([a-z]+)\b", text, re.MULTILINE))
+    assert typed
+    assert typed - app.commands.keys() == set()
 
 
 def test_every_alert_says_how_bad_it_is_and_where_to_read() -> None:
@@ -239,9 +249,9 @@ def dockerfile() -> str:
 
 
 def test_compose_has_the_whole_street() -> None:
-    """Kafka in KRaft mode, PostgreSQL 18, gateway, both banks, SMS centre, desk, Prometheus and Grafana are there."""
-    names = {"kafka", "postgres", "gateway", "bank-rcc-file", "bank-json-https", "sms-centre", "prometheus", "grafana"}
-    assert names <= services().keys()
+    """Kafka in KRaft mode, PostgreSQL 18, gateway, both banks, SMS centre, finance and the watchers are there."""
+    banks = {"bank-rcc-file", "bank-json-https", "sms-centre", "finance"}
+    assert {"kafka", "postgres", "gateway", "prometheus", "grafana"} | banks <= services().keys()
     assert services()["kafka"]["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
     assert services()["kafka"]["image"].startswith("apache/kafka:4.")
     assert services()["postgres"]["image"].startswith("postgres:18.")

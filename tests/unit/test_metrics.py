@@ -11,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from adapters.contract import Proof
 from gateway import metrics
+from tests.house.tree import modules
 
 LABELS = {
     "bank", "bucket", "call", "clock", "component", "department", "effect", "kind", "outcome", "proof", "provider",
@@ -39,6 +40,12 @@ def test_labels_come_from_closed_sets() -> None:
     """No metric has a label outside the closed sets: never an id, so never more series than configuration allows."""
     used = {label for metric in ours().values() for label in metric._labelnames}
     assert used <= LABELS
+
+
+def test_every_metric_is_told_by_somebody() -> None:
+    """A metric that no module of the gateway sets would leave its alert and its panel silent for ever."""
+    code = "".join(module.text for module in modules() if module.path.startswith("gateway/"))
+    assert [name for name in ours() if f"metrics.{name}" not in code] == []
 
 
 def test_all_metrics_are_in_the_one_registry() -> None:
