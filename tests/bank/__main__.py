@@ -8,26 +8,26 @@ import gc
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from tests.bank import config as configuration
 from tests.bank.book import Book
-from tests.bank.certificates import prepare
 from tests.bank.control import Control
-from tests.bank.json_desk import JsonDesk
-from tests.bank.json_server import JsonServer
 from tests.bank.ledger import Ledger
 from tests.bank.programme import Programme
-from tests.bank.rcc_desk import RccDesk
-from tests.bank.rcc_sftp import serve as serve_sftp
 from tests.bank.restore import load, resume
 
 Started = tuple[dict[str, object], Coroutine[Any, Any, None], Callable[[], Awaitable[None]]]
 
 
 async def _start_rcc(book: Book) -> Started:
+    # Imported here: half of a bank's start is importing what the other profile needs.
+    from tests.bank.rcc_desk import RccDesk
+    from tests.bank.rcc_sftp import serve as serve_sftp
+
     book.desk = desk = RccDesk(book)
     load(book)
     desk.restore()
@@ -41,6 +41,10 @@ async def _start_rcc(book: Book) -> Started:
 
 
 async def _start_json(book: Book) -> Started:
+    from tests.bank.certificates import prepare
+    from tests.bank.json_desk import JsonDesk
+    from tests.bank.json_server import JsonServer
+
     prepare(book.config.directory)
     book.desk = desk = JsonDesk(book)
     load(book)
@@ -69,15 +73,15 @@ async def run(config: configuration.Config) -> int:
     print(json.dumps({"ready": True, "profile": config.profile, **told}, sort_keys=True), flush=True)
     tasks = [asyncio.create_task(work) for work in (book.run(), desk, control.watch(), _until(asked))]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    if desk_done := [task for task in done if task is tasks[1] and task.exception() is None]:
-        done, pending = await asyncio.wait(set(tasks) - set(desk_done), return_when=asyncio.FIRST_COMPLETED)
-    broken = [task.exception() for task in done if task.exception() is not None]
+    broken = [problem for task in done if (problem := task.exception()) is not None]
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
     await asyncio.wait_for(stop(), 2)
     for problem in broken:
-        print(f"the bank broke: {type(problem).__name__}: {problem}", file=sys.stderr, flush=True)
+        # Where, and of what kind; never the message, which may quote somebody's data.
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        print(f"the bank broke: {type(problem).__name__} at {last.filename}:{last.lineno}", file=sys.stderr, flush=True)
     ledger.close()
     return 1 if broken else 0
 

@@ -65,8 +65,6 @@ class Callbacks:
 
     async def run(self) -> None:
         """Deliver, for ever."""
-        if self._json.callback_url is None:
-            return
         tls: ssl.SSLContext | bool = True
         if self._json.callback_ca is not None:
             tls = ssl.create_default_context(cafile=self.book.config.path(self._json.callback_ca))

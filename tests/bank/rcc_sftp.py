@@ -24,6 +24,11 @@ def host_key(path: Path) -> asyncssh.SSHKey:
     return asyncssh.read_private_key(path)
 
 
+def _absolute(path: bytes) -> str:
+    """A client's path from the root of the tree; leading slashes go first, for two of them would survive."""
+    return posixpath.normpath("/" + path.decode().lstrip("/"))
+
+
 class _Login(asyncssh.SSHServer):
     """One user, by key or by password."""
 
@@ -69,7 +74,7 @@ class _Files(asyncssh.SFTPServer):
 
     def _fault_of(self, newpath: bytes) -> str:
         """The fault that bites at this rename, logged; "" for none."""
-        path = posixpath.normpath("/" + newpath.decode())
+        path = _absolute(newpath)
         name = posixpath.basename(path)
         named = NAME.fullmatch(name.removesuffix(".ok"))
         if named is None or not path.startswith("/up/"):
@@ -106,7 +111,7 @@ class _Files(asyncssh.SFTPServer):
     # -- reading
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        name = posixpath.normpath("/" + path.decode())
+        name = _absolute(path)
         if name.startswith("/down/") and not pflags & READ_ONLY_FLAGS:
             self._queries[name] = nth = self._queries.get(name, 0) + 1
             fault = self._book.programme.query(name, nth)
