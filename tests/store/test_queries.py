@@ -1,0 +1,35 @@
+"""Every named query is understood by the database it is meant for."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from gateway.store import engine
+
+
+async def test_every_named_query_fits_the_schema(database: str) -> None:
+    """Each query in the .sql files can be prepared against the migrated schema: none names what is not there."""
+    connection = await asyncpg.connect(database)
+    try:
+        names = [name for name in engine._queries().available_queries if not name.endswith("_cursor")]
+        faults = {}
+        for name in names:
+            try:
+                await connection.prepare(engine.sql(name))
+            except asyncpg.PostgresError as error:
+                faults[name] = str(error)
+        assert not faults
+        assert len(names) > 100
+    finally:
+        await connection.close()
+
+
+async def test_migrating_twice_changes_nothing(empty_database: str) -> None:
+    """`gateway migrate` may be repeated: the second run applies nothing and the schema is accepted."""
+    first = await engine.Engine.open(empty_database, migrated=False)
+    try:
+        assert await first.migrate() == [1]
+        assert await first.migrate() == []
+        await first.assert_migrated()
+    finally:
+        await first.close()
