@@ -293,3 +293,9 @@ def _outcomes(cell: Cell) -> tuple[tuple[str, State | Verdict], ...]:
     if isinstance(cell, Split):
         return ((" (whole)", cell.whole), (" (line)", cell.line))
     return (("", cell),)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(diagram() + "\n")

@@ -1,4 +1,4 @@
-"""A small gateway in one process for the tests of the books: real store, real steps, a toy bank that does as it is told.
+"""A small gateway in one process for the tests of the books: real store, real steps, a toy bank that obeys its script.
 
 The toy bank shares no memory with the gateway but its script: what it was sent is its own list, so a test can ask *it*
 how often a payout travelled.

@@ -1,0 +1,198 @@
+"""Orders: applied once, to the latest closed attempt, or refused with a reason; nothing is parked."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.v1 import RefusalReason
+from tests.store import kit
+from tests.store.kit import Gateway
+from tests.store.test_payment import credited, rejected
+
+
+async def failed(gateway: Gateway, count: int = 1) -> None:
+    """A list whose first line failed; the others are credited."""
+    await gateway.pay(count)
+    await gateway.answer(rejected(gateway, 1), *(credited(gateway, seq) for seq in range(2, count + 1)))
+
+
+async def test_a_reissue_is_a_new_attempt_with_a_new_reference_and_its_own_clock(gateway: Gateway) -> None:
+    """Re-verified and ordered, a failed payout is paid under a new reference, within its own three working days."""
+    await failed(gateway, 2)
+    gateway.clock.forward(days=7)
+    assert (await gateway.order("REISSUE", "O-1", 1, 1)).refused is None
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert len(gateway.bank.sent) == 2
+    assert len(set(gateway.bank.references())) == 3
+    await gateway.answer(credited(gateway, 1, host_reference="H9"))
+    assert await gateway.buckets() == {"credited": 2}
+    last = (await gateway.published())[-1]
+    assert (last["line"], last["attempt"], last["outcome"], last["late"]) == (1, 2, "credited", False)
+    assert last["limit_at"] == "2026-12-05T00:00:00+08:00"
+    kinds = [call["kind"] for call in await gateway.store.notices.claim(gateway.clock.now(), 10)]
+    assert kinds == ["ARRIVAL", "REISSUE_ARRIVAL"]
+
+
+async def test_corrected_details_are_what_travels(gateway: Gateway) -> None:
+    """The bank sees the corrected account, sealed on the attempt; a further re-issue keeps it."""
+    await failed(gateway)
+    await gateway.order("REISSUE", "O-1", 1, 1, account="6299999999999999999")
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert b"6299999999999999999" in gateway.bank.sent[1].payload
+    await gateway.answer(rejected(gateway, 1))
+    await gateway.order("REISSUE", "O-2", 1, 2)
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert b"6299999999999999999" in gateway.bank.sent[2].payload
+    assert await gateway.buckets() == {"in_flight": 1}
+
+
+async def test_reissues_gather_into_one_submission(gateway: Gateway) -> None:
+    """Orders that come together travel together."""
+    await gateway.pay(3)
+    await gateway.answer(*(rejected(gateway, seq) for seq in (1, 2, 3)))
+    for number in (1, 2, 3):
+        await gateway.order("REISSUE", f"O-{number}", number, 1)
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert [len(rendered.references) for rendered in gateway.bank.sent] == [3, 3]
+
+
+async def test_an_order_applies_once_however_often_it_comes(gateway: Gateway) -> None:
+    """Identical bytes again are a no-op; the same id with other bytes is refused."""
+    await failed(gateway)
+    body = {
+        "schema": "payout.order/v1",
+        "issuer": kit.ISSUER,
+        "order_id": "O-1",
+        "kind": "REISSUE",
+        "batch_id": kit.BATCH,
+        "line": 1,
+        "attempt": 1,
+        "document_no": "19",
+        "details": None,
+    }
+    signed = gateway.signed(kit.Kind.ORDER, body)
+    assert not (await gateway.failures.take_order(*signed)).repeated
+    assert (await gateway.failures.take_order(*signed)).repeated
+    other = gateway.signed(kit.Kind.ORDER, {**body, "document_no": "20"})
+    assert (await gateway.failures.take_order(*other)).refused is RefusalReason.CONFLICTING_CONTENT
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert len(gateway.bank.sent) == 2
+
+
+@pytest.mark.parametrize("kind", ["REISSUE", "CANCEL"])
+async def test_an_order_for_a_payout_in_doubt_is_refused(gateway: Gateway, kind: str) -> None:
+    """Nobody re-issues or cancels what may have been paid."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(1)
+    assert (await gateway.order(kind, "O-1", 1, 1)).refused is RefusalReason.IN_DOUBT
+
+
+async def test_orders_out_of_time_are_refused_with_their_reasons(gateway: Gateway) -> None:
+    """NOT_FAILED, ALREADY_SENT, ALREADY_CREDITED, STALE_ATTEMPT, UNKNOWN_PAYOUT, UNKNOWN_BATCH, each in its place."""
+    await gateway.pay(2)
+    assert (await gateway.order("REISSUE", "O-1", 1, 1)).refused is RefusalReason.NOT_FAILED
+    assert (await gateway.order("CANCEL", "O-2", 1, 1)).refused is RefusalReason.ALREADY_SENT
+    await gateway.answer(credited(gateway, 1), rejected(gateway, 2))
+    assert (await gateway.order("REISSUE", "O-3", 1, 1)).refused is RefusalReason.ALREADY_CREDITED
+    assert (await gateway.order("REISSUE", "O-4", 2, 2)).refused is RefusalReason.STALE_ATTEMPT
+    assert (await gateway.order("REISSUE", "O-5", 99, 1)).refused is RefusalReason.UNKNOWN_PAYOUT
+    assert (await gateway.order("REISSUE", "O-6", 2, 1)).refused is None
+    assert (await gateway.order("REISSUE", "O-7", 2, 1)).refused is RefusalReason.STALE_ATTEMPT
+    assert (await gateway.order("REISSUE", "O-8", 2, 2)).refused is RefusalReason.NOT_FAILED
+    assert await gateway.buckets() == {"credited": 1, "queued": 1}
+
+
+async def test_wrong_details_refuse_the_order_and_leave_the_payout_waiting(gateway: Gateway) -> None:
+    """A corrected ID that is no ID, or a bank without agreement, is refused; the payout still waits for an order."""
+    await failed(gateway)
+    wrong = await gateway.order("REISSUE", "O-1", 1, 1, id_no="659999198001010020")
+    assert wrong.refused is RefusalReason.DETAILS_INVALID
+    assert "659999198001010020" not in wrong.detail
+    assert (await gateway.order("REISSUE", "O-2", 1, 1, bank_no="999881000099")).refused is (
+        RefusalReason.DETAILS_INVALID
+    )
+    assert await gateway.buckets() == {"failed": 1}
+
+
+async def test_a_corrected_id_of_somebody_already_paid_is_a_collision(gateway: Gateway) -> None:
+    """One person, one programme, one period: a corrected ID cannot make a second payout of it."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    other = str(kit.line(2)["id_no"])
+    collision = await gateway.order("REISSUE", "O-1", 1, 1, id_no=other)
+    assert collision.refused is RefusalReason.BENEFICIARY_COLLISION
+    assert await gateway.buckets() == {"failed": 1, "credited": 1}
+
+
+async def test_cancelling_a_failed_payout_ends_it(gateway: Gateway) -> None:
+    """A signed cancellation closes a failed payout, says so under the next attempt's number, and frees the person."""
+    await failed(gateway)
+    assert (await gateway.order("CANCEL", "O-1", 1, 1)).refused is None
+    assert await gateway.buckets() == {"cancelled": 1}
+    assert (await gateway.outcomes())[-1] == (1, 2, "cancelled", None)
+    assert (await gateway.order("REISSUE", "O-2", 1, 1)).refused is RefusalReason.ALREADY_CANCELLED
+    await gateway.batch([kit.line(1)], "659999-XJ-NY-01-2026-0002")
+    await gateway.judge()
+    assert (await gateway.store.reads.count(2)).payouts["awaiting_funds"] == 1
+
+
+async def test_cancelling_one_unsent_line_keeps_the_references_of_the_others(gateway: Gateway) -> None:
+    """Voiding a line retires the rendered submission; the others travel in new bytes, under their own references."""
+    await gateway.batch([kit.line(n) for n in (1, 2, 3)])
+    await gateway.fund("300.00")
+    await gateway.judge()
+    await gateway.cut_and_render()
+    assert (await gateway.order("CANCEL", "O-1", 2, 1)).refused is None
+    await gateway.send()
+    assert [len(rendered.references) for rendered in gateway.bank.sent] == [2]
+    assert str(kit.line(2)["account"]).encode() not in gateway.bank.sent[0].payload
+    assert await gateway.buckets() == {"in_flight": 2, "cancelled": 1}
+
+
+async def test_cancelling_before_the_money_came(gateway: Gateway) -> None:
+    """A line that waits for funds can be cancelled; once the money is there, only the others travel."""
+    await gateway.batch([kit.line(n) for n in (1, 2)])
+    await gateway.judge()
+    assert (await gateway.order("CANCEL", "O-1", 1, 1)).refused is None
+    assert await gateway.buckets() == {"awaiting_funds": 1, "cancelled": 1}
+    await gateway.fund("200.00")
+    await gateway.judge()
+    await gateway.send()
+    assert len(gateway.bank.references()) == 1
+
+
+async def test_a_recall_cancels_what_was_not_sent_and_answers_line_by_line(gateway: Gateway) -> None:
+    """Every unsent line is cancelled with a receipt; the batch is complete and nothing travels."""
+    await gateway.batch([kit.line(n) for n in (1, 2, 3)])
+    await gateway.fund("300.00")
+    await gateway.judge()
+    await gateway.cut_and_render()
+    assert (await gateway.order("RECALL", "O-1", None, None)).refused is None
+    await gateway.send()
+    assert gateway.bank.sent == []
+    assert await gateway.buckets() == {"cancelled": 3}
+    assert sorted(await gateway.outcomes()) == [(n, 1, "cancelled", None) for n in (1, 2, 3)]
+
+
+async def test_a_recall_leaves_what_the_bank_has(gateway: Gateway) -> None:
+    """Sent lines are not recalled: they end as the bank says."""
+    await gateway.pay(2)
+    assert (await gateway.order("RECALL", "O-1", None, None)).refused is None
+    await gateway.answer(credited(gateway, 1), credited(gateway, 2))
+    assert await gateway.buckets() == {"credited": 2}
+
+
+async def test_a_recall_of_an_unfinished_list_refuses_what_still_comes(gateway: Gateway) -> None:
+    """Recalled while parts are missing: the batch is closed, and the last part pays nobody."""
+    first, second = gateway.signed_parts([kit.line(n) for n in (1, 2)], parts=2)
+    await gateway.intake.take_batch(*first)
+    assert (await gateway.order("RECALL", "O-1", None, None)).refused is None
+    assert (await gateway.intake.take_batch(*second)).refused is RefusalReason.CONFLICTING_CONTENT
+    await gateway.judge()
+    await gateway.send()
+    assert gateway.bank.sent == []
