@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import importlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
 
-from adapters.sms.contract import SmsProfile
 from gateway import config as configuration
 from gateway import reference
 from gateway.approval import KeyRing, KeyRingFault
-from gateway.banks import open_banks, settings_of
+from gateway.banks import open_banks
 from gateway.calendar import WorkCalendar
 from gateway.cli.terminal import say, say_faults
 from gateway.clock import Clock
@@ -29,7 +27,7 @@ from gateway.config import BankSection, Config, ConfigError, FilesSection, SmsSe
 from gateway.policy import Agreement
 from gateway.privacy import KeyFileFault, load_keys
 from gateway.tables import TableFault
-from gateway.texts import TemplateError, Templates
+from gateway.texts import TemplateError
 
 HORIZON_WARNING_DAYS = 90
 AGREEMENT_WARNING_DAYS = 60
@@ -60,24 +58,39 @@ class Checked:
         self._faults: dict[str, None] = {}  # in order, each once
         self.warnings: list[str] = []
         self._today = Clock.from_environment().now().date()
+        self._named_banks: Set[str] = frozenset()  # configured, whether or not their sections hold
         try:
             config: Config | None = configuration.load(path)
         except ConfigError as error:
             self._note(error.faults)
-            config = _readable_rest(path)
+            config = self._readable_rest(path)
         if config is not None:
+            self._named_banks |= config.banks.keys()
             self._check(config)
 
     @property
     def faults(self) -> list[str]:
         return list(self._faults)
 
+    def _readable_rest(self, path: Path) -> Config | None:
+        """What can be read of a configuration that does not hold as a whole; its own faults are told already."""
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        sections = document.get("banks")
+        sections = sections if isinstance(sections, dict) else {}
+        self._named_banks = frozenset(sections)
+        rest: dict[str, Any] = {"base": path.resolve().parent, "banks": dict(_valid(BankSection, sections))}
+        for name, model in (("files", FilesSection), ("sms", SmsSection)):
+            rest.update(_valid(model, {name: document[name]} if name in document else {}))
+        return Config.model_construct(**{"files": None, "sms": None, **rest})
+
     def _check(self, config: Config) -> None:
-        if (files := getattr(config, "files", None)) is not None:
-            self._check_files(config, files)
-        self._collect(lambda: asyncio.run(_open_and_close(config)))
-        if (sms := getattr(config, "sms", None)) is not None:
-            self._note(_sms_faults(sms, config.base))
+        if config.files is not None:
+            self._check_files(config, config.files)
+        self._collect(lambda: asyncio.run(_try_banks(config)))
+        self._collect(lambda: asyncio.run(_try_provider(config)), "sms: ")
 
     def _check_files(self, config: Config, files: FilesSection) -> None:
         self._note(
@@ -95,11 +108,11 @@ class Checked:
         column = files.agreements_adapter_column
         agreements = self._file(config, files.agreements, lambda path: reference.load_agreements(path, column))
         if agreements is not None:
-            self._check_agreements(agreements, getattr(config, "banks", {}))
+            self._check_agreements(agreements)
 
-    def _check_agreements(self, agreements: tuple[Agreement, ...], banks: Mapping[str, Any]) -> None:
+    def _check_agreements(self, agreements: tuple[Agreement, ...]) -> None:
         valid = [agreement for agreement in agreements if agreement.valid_on(self._today)]
-        for bank in sorted({agreement.bank for agreement in valid} - banks.keys()):
+        for bank in sorted({agreement.bank for agreement in valid} - self._named_banks):
             self._note([f"files.agreements: valid agreements name {bank}, which is no configured bank"])
         if not valid:
             self._note(["files.agreements: no agreement is valid today, so nothing can be paid"])
@@ -139,20 +152,6 @@ class Checked:
         self._faults.update(dict.fromkeys(faults))
 
 
-def _readable_rest(path: Path) -> Config | None:
-    """What can be read of a configuration that does not hold as a whole; its own faults are told already."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    sections = document.get("banks")
-    banks = dict(_valid(BankSection, sections)) if isinstance(sections, dict) else {}
-    rest: dict[str, Any] = {"base": path.resolve().parent, "banks": banks}
-    for name, model in (("files", FilesSection), ("sms", SmsSection)):
-        rest.update(_valid(model, {name: document[name]} if name in document else {}))
-    return Config.model_construct(**{"files": None, "sms": None, **rest})
-
-
 def _valid(model: type[M], sections: Mapping[str, object]) -> Iterator[tuple[str, M]]:
     for name, section in sections.items():
         try:
@@ -161,30 +160,26 @@ def _valid(model: type[M], sections: Mapping[str, object]) -> Iterator[tuple[str
             continue
 
 
-async def _open_and_close(config: Config) -> None:
-    """Adapters and transports are built as the gateway would build them, and contacted by nobody."""
+async def _try_banks(config: Config) -> None:
+    """Adapters and transports are built as the gateway would build them; nobody is contacted."""
     for bank in open_banks(config).values():
         await bank.transport.close()
 
 
-def _sms_faults(section: SmsSection, base: Path) -> list[str]:
-    try:
-        profile = importlib.import_module(f"adapters.sms.{section.provider}").PROFILE
-    except (ImportError, AttributeError):
-        return [f"sms.provider: no SMS provider {section.provider}"]
-    if not isinstance(profile, SmsProfile):
-        return [f"sms.provider: {section.provider} is no SMS provider"]
-    try:
-        profile.settings.model_validate(settings_of(section.settings, base))
-    except ValidationError as error:
-        return configuration.readable(error, "sms.settings.")
-    return []
+async def _try_provider(config: Config) -> None:
+    # Imported here: the application loads every step, and only this command and `run` need it.
+    from gateway.app import open_provider
+
+    if (provider := open_provider(config)) is not None:
+        await provider.close()
 
 
-def _load_templates(path: Path) -> Templates:
+def _load_templates(path: Path) -> None:
+    from gateway.app import open_templates
+
     try:
-        return Templates.parse(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        if isinstance(error, TemplateError):
-            raise
+        open_templates(path)
+    except tomllib.TOMLDecodeError:
         raise TableFault([f"{path.name}: is not TOML"]) from None
+    except UnicodeDecodeError:
+        raise TableFault([f"{path.name}: is not UTF-8"]) from None

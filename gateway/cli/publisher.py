@@ -7,6 +7,7 @@ again is always safe, because the gateway counts identical bytes under a known i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -40,6 +41,8 @@ async def publish_all(
 ) -> int:
     """Sign and publish, one after the other; how many. CommandFailed says how far it got."""
     clock = Clock.from_environment()
+    # What it would print is told below in one line, and at DEBUG it would print the records.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",

@@ -14,6 +14,7 @@ from gateway.approval import KeyRingFault
 from gateway.config import ConfigError
 from gateway.privacy import KeyFileFault
 from gateway.tables import TableFault
+from gateway.texts import TemplateError
 
 # Without a terminal, rich would wrap at 80 columns and break what a script reads.
 _PLAIN_WIDTH = 240
@@ -61,7 +62,7 @@ def explain(error: BaseException) -> list[str]:
     match error:
         case CommandFailed():
             return [f"error: {line}" for line in error.lines]
-        case ConfigError() | TableFault():
+        case ConfigError() | TableFault() | TemplateError():
             return [f"fault: {fault}" for fault in error.faults]
         case OSError() if error.strerror:
             return [f"error: {error.strerror}{f': {error.filename}' if error.filename else ''}"]

@@ -1,0 +1,271 @@
+"""``migrate``, ``bindings load``, ``show`` and ``failures`` against a real database: masked, complete, and harmless."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from adapters.contract import Evidence, Proof, Reason
+from gateway import config as configuration
+from gateway import reference
+from gateway.approval import AUDIENCE, KeyRing, SigningKey, sign
+from gateway.clock import Clock
+from gateway.intake import Intake
+from gateway.lists import read_header, read_list
+from gateway.policy import AccountKind, Binding
+from gateway.store.evidence import Heard
+from gateway.store.planning import Route
+from gateway.store.store import Store
+from gateway.vault import Vault
+from schemas.codec import encode
+from schemas.masked import AccountNumber, IdNumber
+from schemas.v1 import Kind
+from tests.unit.cli_kit import HEADER, KID, Installation, install
+
+BATCH_ID = "659999-XJ-NY-01-2026-0001"
+BANK = "402881000015"
+IDS = ["659999197001010019", "65999919850615002X", "65999919420103007X"]
+CARDS = ["6299990000007000023", "6299990000007000031", "6299990000007000049"]
+NAMES = ["测试甲子", "测试乙丑", "测试丙寅"]
+PHONE = "13800138000"
+SECRETS = (*IDS, *CARDS, *NAMES, PHONE)
+TITLES = "姓名,身份证号,手机号,银行账号,账户类型,行号,补贴金额(元)\n"
+BINDINGS = "身份证号,银行账号,账户类型,行号\n"
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, database: str
+) -> Installation:
+    made = install(tmp_path, capsys, monkeypatch)
+    made.write_config(dsn=database)
+    for name in ("sftp.key", "known_hosts"):
+        (tmp_path / name).touch()
+    return made
+
+
+def rows() -> str:
+    """Three lines: one that is going to be credited, one in cash, one without an account of its own."""
+    return (
+        TITLES
+        + f"{NAMES[0]},{IDS[0]},{PHONE},{CARDS[0]},银行卡,{BANK},100.00\n"
+        + f"{NAMES[1]},{IDS[1]},,,现金,{BANK},200.00\n"
+        + f"{NAMES[2]},{IDS[2]},,,,,300.50\n"
+    )
+
+
+class OneRoute:
+    def route(self, county: str, bank: str, bank_no: str, at: dt.datetime) -> Route:
+        return Route("6599990000000017", "专户", "某某农商银行", 100, 10**12, "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26)
+
+
+async def _pay(here: Installation) -> None:
+    """Through intake and planning to a bank that credits the first line and rejects the other."""
+    config = configuration.load(here.config)
+    clock, store = Clock.from_environment(), await Store.open(config)
+    try:
+        path = here.directory
+        tables = reference.load(path / "programmes.csv", path / "agreements.csv", path / "calendar.csv")
+        vault = Vault.load(here.directory / "privacy_keys.json")
+        intake = Intake(store, KeyRing.load(here.directory / "approval_keys.json"), tables, vault, clock, config)
+        listed, header = read_list(here.directory / "list.csv"), read_header(HEADER)
+        signer = SigningKey.load(here.key)
+        for part in listed.build(header):
+            raw = encode(part)
+            await intake.take_batch(raw, sign(raw, Kind.BATCH, signer, KID, AUDIENCE, clock.now()).encode())
+        raw = encode(header.funding(listed.payable_fen))
+        await intake.take_funding(raw, sign(raw, Kind.FUNDING, signer, KID, AUDIENCE, clock.now()).encode())
+        while await intake.judge_next():
+            pass
+        await intake.start_clocks()
+        await store.planning.plan_next(OneRoute(), clock.now(), lambda limit: limit)
+        async with store.engine.transaction() as connection:
+            await connection.execute(
+                "UPDATE submissions SET state = 'SUBMITTED', payload = '\\x00', sent_at = $1, transmissions = 1",
+                clock.now(),
+            )
+            references = await connection.fetch("SELECT reference FROM attempts ORDER BY payout_id")
+        first, second = (row["reference"] for row in references)
+        now = clock.now()
+        await store.evidence.record(
+            Heard("rcc_file", now, now),
+            [
+                Evidence(
+                    Proof.CREDITED, first, code="0000", amount_fen=10000, host_reference="H1", post_date=now.date()
+                ),
+                Evidence(Proof.REJECTED, second, reason=Reason.NAME_MISMATCH, code="3031"),
+            ],
+        )
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def paid(here: Installation) -> Installation:
+    (here.directory / "list.csv").write_text(rows(), encoding="utf-8")
+    (here.directory / "bindings.csv").write_text(f"{BINDINGS}{IDS[2]},{CARDS[2]},存折,{BANK}\n", encoding="utf-8")
+    assert here.gateway("bindings", "load", here.directory / "bindings.csv", "--config", here.config).code == 0
+    asyncio.run(_pay(here))
+    return here
+
+
+def lines_of(text: str) -> dict[str, list[str]]:
+    """The words of each printed line by its first word; the last such line."""
+    return {words[0]: words for line in text.splitlines() if (words := line.split())}
+
+
+# --- show, failures -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["1", BATCH_ID])
+def test_a_batch_is_shown_with_its_identity_and_deadlines(paid: Installation, name: str) -> None:
+    """By number or by the issuer's id: state, clocks, buckets that close, money, submissions."""
+    ran = paid.gateway("show", name, "--config", paid.config, "--verify")
+    assert (ran.code, ran.err) == (0, "")
+    shown = lines_of(ran.out)
+    assert shown["batch"][1:3] == ["1", BATCH_ID]
+    assert "3 = 1 refused + 2 approved" in ran.out
+    assert shown["limit"][-2:] == ["2026-11-28", "00:00"]
+    assert shown["target"][-2:] == ["2026-11-28", "00:00"]
+    assert shown["credited"] == ["credited", "1", "100.00"]
+    assert shown["failed"] == ["failed", "1", "300.50"]
+    assert shown["approved"] == ["approved", "2", "400.50"]
+    assert "the chain holds" in ran.out
+    assert f"{BATCH_ID}-F1" in ran.out
+    assert "DOES NOT CLOSE" not in ran.out
+    assert not any(secret in ran.out for secret in SECRETS)
+
+
+def test_a_payout_is_shown_masked(paid: Installation) -> None:
+    """Who is paid is recognisable to somebody who knows, and readable to nobody else."""
+    ran = paid.gateway("show", "1-1", "--config", paid.config)
+    assert ran.code == 0
+    assert "测*  ID ****0019  phone 138****8000" in ran.out
+    assert "****0023  CARD  at 402881000015" in ran.out
+    assert "CREDITED" in ran.out
+    assert "H1" in ran.out
+    assert not any(secret in ran.out for secret in SECRETS)
+
+
+def test_a_payout_to_a_kept_account_is_shown(paid: Installation) -> None:
+    """The loaded account was used; why it failed and under which reference is told."""
+    ran = paid.gateway("show", "1-3", "--config", paid.config)
+    assert "****0049  PASSBOOK  at 402881000015" in ran.out
+    assert "phone none" in ran.out
+    assert "REJECTED" in ran.out
+    assert "NAME_MISMATCH" in ran.out
+
+
+def test_a_refused_line_is_shown_with_its_reason(paid: Installation) -> None:
+    """A line that never became a payout is found under the name its receipt gives it."""
+    ran = paid.gateway("show", "1-2", "--config", paid.config)
+    assert (ran.code, "OUT_OF_SCOPE: cash payment" in ran.out) == (0, True)
+
+
+def test_without_the_keys_the_payee_stays_closed(paid: Installation) -> None:
+    """An operator without the sealing key still sees states; that the payee cannot be opened is said."""
+    keys = paid.directory / "privacy_keys.json"
+    keys.write_text("{}", encoding="utf-8")
+    ran = paid.gateway("show", "1-1", "--config", paid.config)
+    assert ran.code == 0
+    assert "cannot be opened here (KeyFileFault)" in ran.out
+    assert "CREDITED" in ran.out
+
+
+@pytest.mark.parametrize("name", ["99", "99-1", "nothing", "1-9"])
+def test_what_is_not_there_is_a_failure(paid: Installation, name: str) -> None:
+    """An unknown name ends in one line and status 1."""
+    ran = paid.gateway("show", name, "--config", paid.config)
+    assert (ran.code, ran.out, ran.err) == (1, "", f"error: there is no batch and no payout {name}\n")
+
+
+def test_failures_say_whose_move_it_is(paid: Installation) -> None:
+    """A payout that waits for an order is listed with reason, actor, way back and the attempt an order must name."""
+    for arguments in ((), ("--batch", BATCH_ID), ("--batch", "1")):
+        ran = paid.gateway("failures", "--config", paid.config, *arguments)
+        assert ran.code == 0
+        row = lines_of(ran.out)["1-3"]
+        assert row[1:6] == ["1", "300.50", "rcc_file", "NAME_MISMATCH", "3031"]
+        assert row[8:] == ["department", "corrected", "name", "or", "account"]
+        assert ran.out.splitlines()[-1] == "1 payouts, 300.50 yuan"
+        assert not any(secret in ran.out for secret in SECRETS)
+    assert paid.gateway("failures", "--config", paid.config, "--batch", "none").code == 1
+
+
+def test_nothing_to_show_is_said(here: Installation) -> None:
+    """Empty books are no error for failures, and a named batch that is not there is one."""
+    assert here.gateway("failures", "--config", here.config).out == "no payout waits for an order\n"
+    assert here.gateway("show", "1", "--config", here.config).code == 1
+
+
+# --- migrate, bindings ----------------------------------------------------------------------------------------------
+
+
+def test_migrate_twice(here: Installation, make_database: Callable[[str | None], str]) -> None:
+    """An empty database is brought up once; until then other commands say what to do."""
+    here.write_config(dsn=make_database(None))
+    early = here.gateway("failures", "--config", here.config)
+    assert (early.code, "run `gateway migrate`" in early.err) == (1, True)
+    assert here.gateway("migrate", "--config", here.config).out.startswith("applied migrations 1")
+    assert here.gateway("migrate", "--config", here.config).out == "the database is up to date\n"
+    assert here.gateway("failures", "--config", here.config).code == 0
+
+
+def test_a_database_that_is_away_is_told(here: Installation) -> None:
+    """No database, no traceback, no DSN."""
+    here.write_config(dsn="postgresql://u:hunter2@127.0.0.1:1/none")
+    ran = here.gateway("failures", "--config", here.config)
+    assert (ran.code, "PostgreSQL cannot be reached" in ran.err, "hunter2" in ran.err) == (1, True, False)
+
+
+async def _kept(dsn: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return list(await connection.fetch("SELECT beneficiary, sealed FROM account_bindings"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_bindings_are_sealed_and_the_newest_counts(here: Installation, database: str, encoding: str) -> None:
+    """What the bank keeps for a person is found by that person alone, and a second load replaces the first."""
+    file = here.directory / "bindings.csv"
+    for card in CARDS[:2]:
+        text = BINDINGS + "".join(f"{person},{card},社会保障卡,{BANK}\n" for person in (IDS[0], IDS[1].lower()))
+        file.write_text(text, encoding=encoding)
+        ran = here.gateway("bindings", "load", file, "--config", here.config)
+        assert (ran.code, ran.out, ran.err) == (0, "loaded 2 accounts\n", "")
+    vault = Vault.load(here.directory / "privacy_keys.json")
+    kept = {row["beneficiary"]: bytes(row["sealed"]) for row in asyncio.run(_kept(database))}
+    assert set(kept) == {vault.person(IdNumber(person)) for person in IDS[:2]}
+    for person, sealed in kept.items():
+        assert vault.binding(sealed, person) == Binding(AccountNumber(CARDS[1]), AccountKind.SSCARD, BANK)
+        assert CARDS[1].encode() not in sealed
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (f"{IDS[0][:-1]}0,{CARDS[0]},银行卡,{BANK}", "row 3: ID_INVALID: check character"),
+        (f"{IDS[1]},62|99,银行卡,{BANK}", "row 3: ACCOUNT_MISSING: not an account number"),
+        (f"{IDS[1]},{CARDS[0]},现金,{BANK}", "row 3: OUT_OF_SCOPE: cash payment"),
+        (f"{IDS[1]},{CARDS[0]},,{BANK}", "row 3: OUT_OF_SCOPE: unknown account kind"),
+        (f"{IDS[1]},{CARDS[0]},存折,4028", "row 3: NO_AGREEMENT: not a bank number of 12 digits"),
+        (f"{IDS[0]},{CARDS[1]},存折,{BANK}", "row 3: the person stands twice"),
+        (f"{IDS[1]},{CARDS[0]},存折", "row 3: has not as many cells as there are titles"),
+    ],
+)
+def test_a_file_with_a_fault_loads_nothing(here: Installation, database: str, row: str, fault: str) -> None:
+    """One wrong row stops the whole load before it begins, named by its place and never by its content."""
+    file = here.directory / "bindings.csv"
+    file.write_text(f"{BINDINGS}{IDS[0]},{CARDS[0]},银行卡,{BANK}\n{row}\n", encoding="utf-8")
+    ran = here.gateway("bindings", "load", file, "--config", here.config)
+    assert (ran.code, ran.out) == (1, "")
+    assert fault in ran.err
+    assert not any(secret in ran.err for secret in SECRETS)
+    assert asyncio.run(_kept(database)) == []
