@@ -78,13 +78,14 @@ GOOD_ROW = row(1, 100, "S", "0000")
         result(row(1, 100, "S", "00000")),
         result(GOOD_ROW.replace("REF1", "ref1")),
         result(GOOD_ROW).replace(b"H|1.0|", b"H|1.1|"),
+        result(GOOD_ROW).replace(b"REF1", b"REF2"),
         b"",
         b"\r\n",
         b"H|1.0|402XJ0001|DF202611240001|00|20261125|0|0|0|0|0|0\r\n",
     ],
 )
 def test_results_that_do_not_add_up_are_unreadable(content: bytes) -> None:
-    """Wrong counts or sums, digits that are not ASCII, fields too many, another version: no evidence at all."""
+    """Wrong counts, sums or digest, digits that are not ASCII, fields too many, another version: no evidence at all."""
     with pytest.raises(Unreadable):
         make_adapter().parse(artefact(content))
 

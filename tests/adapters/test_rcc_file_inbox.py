@@ -132,8 +132,8 @@ async def test_collect_quarantines_a_truncated_result_and_gives_the_sound_one_la
     with pytest.raises(Unreadable):
         adapter.parse(broken)
     assert await collected(adapter, wire, cursor) == ([], cursor)
-    await adapter.settle(broken, wire)
-    put_result(bank, f"down/20261125/{FIRST}", SOUND)
+    await adapter.settle(broken, wire)  # must not archive what is still being written
+    put(bank, f"down/20261125/{FIRST}", SOUND)
     (sound,), _ = await collected(adapter, wire, cursor)
     assert [e.proof for e in adapter.parse(sound)] == [Proof.CREDITED]
 
@@ -218,6 +218,7 @@ async def test_collect_is_not_blinded_by_hostile_names(bank: Bank, adapter: RccF
     assert names(found) == [f"20261124/{ACK}"]
     assert "99991231" not in cursor
     assert all(".." not in path for _, path in bank.log)
+    assert not any("20261130" in path for path in bank.done("list"))
 
 
 async def test_cursor_stays_small(bank: Bank, adapter: RccFileAdapter, wire: SftpWire) -> None:
@@ -255,6 +256,15 @@ async def test_settle_leaves_what_the_bank_has_rewritten(bank: Bank, adapter: Rc
     for artefact in found:
         await adapter.settle(artefact, wire)
     assert len((await collected(adapter, wire, cursor))[0]) == 2
+
+
+async def test_settle_leaves_what_the_bank_is_rewriting(bank: Bank, adapter: RccFileAdapter, wire: SftpWire) -> None:
+    """A result that has another size by now is being rewritten, though its .ok is still the old one: it stays."""
+    put_result(bank, f"down/20261125/{FIRST}", SOUND)
+    (found,), _ = await collected(adapter, wire, "")
+    put(bank, f"down/20261125/{FIRST}", SOUND[:50])
+    await adapter.settle(found, wire)
+    assert (bank.root / "down/20261125" / FIRST).exists()
 
 
 async def test_settle_cut_in_the_middle_is_completed(bank: Bank, adapter: RccFileAdapter, wire: SftpWire) -> None:
