@@ -213,7 +213,7 @@ class App:
             )
             add("notices", notifier.work, idle)
 
-    def _start_bank(self, bank: Bank, dispatch: Dispatch, verify: Verify, idle: float) -> None:
+    def _start_bank(self, bank: Bank, dispatch: Dispatch, verify: Verify, idle: float) -> None:  # never money
         """Each bank has tasks of its own: one that hangs or fails holds nobody else up."""
         collect = self._config.timing.collect_milliseconds / 1000
         for name, step, rest in (

@@ -45,6 +45,7 @@ from schemas.masked import AccountNumber
 
 log = get_logger("dispatch")
 RENDERED_AT_ONCE = 4
+SENT_AT_ONCE = 4
 ID_TYPE_RESIDENT = "01"
 
 
@@ -177,7 +178,10 @@ class Dispatch:
         now = self._clock.now()
         if not bank.window(now, self._reference.calendar).is_open(now):
             return False
-        limit = min(bank.capabilities.max_in_flight, RENDERED_AT_ONCE)
+        free = bank.capabilities.max_in_flight - await self._store.submissions.on_the_wire(bank.name)
+        limit = min(free, SENT_AT_ONCE)
+        if limit <= 0:
+            return False
         rows = await self._store.submissions.claim_to_send(bank.name, now, limit)
         if not rows:
             return False

@@ -159,8 +159,8 @@ class Intake:
         metrics.LINES.labels(outcome="approved", reason=metrics.NO_REASON).inc(len(approved))
         for one in refused:
             metrics.LINES.labels(outcome="refused", reason=one.reason).inc()
-        counts = {"lines": len(approved), "refused": len(refused)}
-        log.info("part judged", batch=batch["batch_no"], part=judging.part, state=state, **counts)
+        no = batch["batch_no"]
+        log.info("part judged", batch=no, part=judging.part, state=state, lines=len(approved), refused=len(refused))
 
     async def _bindings(self, judging: Judging, rules: Rules, lines: Sequence[ListLine]) -> dict[int, Binding]:
         """Accounts kept for people whose line names none, by line number."""

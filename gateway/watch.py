@@ -38,7 +38,7 @@ class Watch:
         self._clock = clock
         self._report = report
         self._bank_names = tuple(bank_names)
-        self._not_before: dict[int, float] = {}
+        self._not_before: dict[int, float] = {}  # real seconds, never money
 
     async def count(self) -> bool:
         """Count the batches that changed and report those that are due. Large batches are counted less often."""
@@ -73,6 +73,7 @@ class Watch:
         metrics.OUTBOX_OLDEST_SECONDS.set(waiting)
         horizon = self._calendar.horizon()
         metrics.CALENDAR_HORIZON_DAYS.set((horizon - now.date()).days if horizon else 0)
+        metrics.WATCHED_AT_SECONDS.set_to_current_time()
         return False
 
     def _clock_seconds(self, span: dt.timedelta) -> int:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from adapters.contract import Reason
 from gateway import config as configuration
-from gateway.cli.terminal import CommandFailed, ConfigFile, console, say
+from gateway.cli.terminal import CommandFailed, ConfigFile, console, printable, say
 from gateway.clock import SHANGHAI
 from gateway.config import Config
 from gateway.privacy import KeyFileFault, SealBroken
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Row = Mapping[str, Any]
 
 _PAYOUT_NAME = re.compile(r"[1-9][0-9]{0,12}-[1-9][0-9]{0,6}").fullmatch
-_CLOCKS = ("clock_started_at", "limit_at", "target_at", "feedback_due_at")
+_DEADLINES = ("limit_at", "target_at", "feedback_due_at")
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +88,7 @@ async def _show_batch(store: Store, batch: Row, verify: bool) -> None:
         ("programme, period", f"{batch['programme']}  {batch['period']}  county {batch['county']}"),
         ("document", batch["document_no"]),
         ("list, money received", f"{_time(batch['list_received_at'])}, {_time(batch['funds_received_at'])}"),
-        *((clock.removesuffix("_at").replace("_", " "), _time(batch[clock])) for clock in _CLOCKS),
+        *_clocks(batch),
         ("lines", f"{batch['lines']} = {batch['refused_lines']} refused + {batch['approved_lines']} approved"),
         ("funds, approved", f"{_yuan(batch['funds_fen'])}, {_yuan(batch['approved_fen'])}"),
     ]
@@ -120,7 +120,7 @@ async def _show_batch(store: Store, batch: Row, verify: bool) -> None:
                 _time(row["sent_at"]),
                 row["transmissions"],
                 _time(row["probe_at"]),
-                _time(row["limit_at"]),
+                _deadline(row["limit_at"]),
             )
             for row in await store.reads.submissions(number)
         ],
@@ -156,7 +156,7 @@ async def _show_payout(store: Store, config: Config, payout: int) -> bool:
             ("yuan", _yuan(found["amount_fen"])),
             ("programme, period", f"{found['programme']}  {found['period']}  county {found['county']}"),
             *_payee(config, payout, found, attempts),
-            *((clock.removesuffix("_at").replace("_", " "), _time(found[clock])) for clock in _CLOCKS),
+            *_clocks(found),
             *([("CONFLICT since", _time(found["conflict_at"]))] if found["conflict_at"] else []),
             *([("cancelled", _time(found["cancelled_at"]))] if found["cancelled_at"] else []),
         ]
@@ -211,7 +211,7 @@ def _attempt_row(attempt: Row, payout: Row) -> tuple[Any, ...]:
         attempt["bank_code"],
         attempt["host_reference"],
         attempt["post_date"],
-        _time(attempt["limit_at"] or payout["limit_at"]),
+        _deadline(attempt["limit_at"] or payout["limit_at"]),
     )
 
 
@@ -295,12 +295,24 @@ def _print(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) ->
     console().print(table, markup=False)
 
 
+def _clocks(row: Row) -> list[tuple[str, str]]:
+    deadlines = [(name.removesuffix("_at").replace("_", " "), _deadline(row[name])) for name in _DEADLINES]
+    return [("clock started", _time(row["clock_started_at"])), *deadlines]
+
+
 def _cell(value: object) -> Text:
-    return Text("" if value is None else str(value))
+    return Text(printable("" if value is None else str(value)))
 
 
 def _time(at: dt.datetime | None) -> str:
     return "" if at is None else f"{at.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
+
+
+def _deadline(at: dt.datetime | None) -> str:
+    """Midnight ends a day: as 24:00 nobody takes it for the next one."""
+    if at is None or at.astimezone(SHANGHAI).time() != dt.time(0):
+        return _time(at)
+    return f"{at.astimezone(SHANGHAI) - dt.timedelta(days=1):%Y-%m-%d} 24:00"
 
 
 def _yuan(fen: int | None) -> str:

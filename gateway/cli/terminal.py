@@ -45,11 +45,16 @@ def console() -> Console:
 
 def say(line: str) -> None:
     """One line as it is: markup in brackets is text, and nothing is wrapped."""
-    console().print(line, markup=False, soft_wrap=True)
+    console().print(printable(line), markup=False, soft_wrap=True)
 
 
 def say_error(line: str) -> None:
-    Console(stderr=True, highlight=False, emoji=False).print(line, markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False, emoji=False).print(printable(line), markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Without control characters: a bank's answer must not steer an operator's terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def say_faults(faults: Iterable[str]) -> None:

@@ -70,6 +70,7 @@ class Recorded:
     fees: int = 0
     late: int = 0
     paused: bool = False
+    credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
 
 @dataclass(slots=True)
@@ -351,6 +352,8 @@ class _Recording:
             notices[row["batch_no"], row["sms_signature"]] += person
             self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))
             self._result.late += sum(1 for receipt in told if receipt.outcome == "credited" and receipt.late)
+            if attempt.known.state is State.CREDITED and row["sent_at"] is not None:
+                self._result.credit_seconds.append(int((self._heard.at - row["sent_at"]).total_seconds()))
             if attempt.known.state is State.NOT_EXECUTED:
                 never[row["submission_id"]].append(row["reference"])
         for batch_no, told in sorted(receipts.items()):
@@ -401,3 +404,5 @@ def _count(bank: str, recorded: Recorded) -> None:
     metrics.CONFLICTS.labels(bank=bank).inc(recorded.conflicts)
     metrics.FEES.labels(bank=bank).inc(recorded.fees)
     metrics.LATE_CREDITS.inc(recorded.late)
+    for seconds in recorded.credit_seconds:
+        metrics.SETTLE_SECONDS.labels(bank=bank).observe(seconds)

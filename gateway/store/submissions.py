@@ -70,6 +70,11 @@ class Submissions:
     async def claim_to_probe(self, bank: str, at: dt.datetime, limit: int) -> list[Row]:
         return await self._engine.fetch("claim_to_probe", bank, self._owner, self._lease_seconds, at, limit)
 
+    async def on_the_wire(self, bank: str) -> int:
+        """How many of a bank's submissions are SENDING at this moment, in all processes."""
+        row = await self._engine.fetchrow("sending_count", bank)
+        return 0 if row is None else int(row["count"])
+
     async def renew(self, claim: Claim) -> bool:
         """Keep a claim while its work goes on; False when it is lost."""
         count = await self._engine.execute(

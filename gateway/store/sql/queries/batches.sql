@@ -9,10 +9,6 @@ ON CONFLICT (issuer, batch_id) DO NOTHING;
 -- A batch by its issuer's name for it, locked.
 SELECT * FROM batches WHERE issuer = $1 AND batch_id = $2 FOR NO KEY UPDATE;
 
--- name: batch_by_id
--- A batch by its issuer's name for it.
-SELECT * FROM batches WHERE issuer = $1 AND batch_id = $2;
-
 -- name: part_digest
 -- The digest under which a part is known.
 SELECT digest FROM batch_parts WHERE batch_no = $1 AND part = $2;
