@@ -130,8 +130,9 @@ def test_a_batch_is_shown_with_its_identity_and_deadlines(paid: Installation, na
     shown = lines_of(ran.out)
     assert shown["batch"][1:3] == ["1", BATCH_ID]
     assert "3 = 1 refused + 2 approved" in ran.out
-    assert shown["limit"][-2:] == ["2026-11-28", "00:00"]
-    assert shown["target"][-2:] == ["2026-11-28", "00:00"]
+    assert shown["limit"][-2:] == ["2026-11-27", "24:00"]
+    assert shown["target"][-2:] == ["2026-11-27", "24:00"]
+    assert shown["feedback"][-2:] == ["2026-11-29", "24:00"]
     assert shown["credited"] == ["credited", "1", "100.00"]
     assert shown["failed"] == ["failed", "1", "300.50"]
     assert shown["approved"] == ["approved", "2", "400.50"]
@@ -159,6 +160,20 @@ def test_a_payout_to_a_kept_account_is_shown(paid: Installation) -> None:
     assert "phone none" in ran.out
     assert "REJECTED" in ran.out
     assert "NAME_MISMATCH" in ran.out
+
+
+def test_what_a_bank_wrote_does_not_steer_the_terminal(paid: Installation, database: str) -> None:
+    """Control characters in a bank's own words are shown as question marks."""
+
+    async def write() -> None:
+        connection = await asyncpg.connect(database)
+        await connection.execute("UPDATE attempts SET host_reference = E'\\x1b[2J[red]x' WHERE host_reference = 'H1'")
+        await connection.close()
+
+    asyncio.run(write())
+    ran = paid.gateway("show", "1-1", "--config", paid.config)
+    assert "\x1b" not in ran.out
+    assert "?[2J[red]x" in ran.out
 
 
 def test_a_refused_line_is_shown_with_its_reason(paid: Installation) -> None:
