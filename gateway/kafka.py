@@ -238,9 +238,16 @@ class Outlet:
 
 async def _stop(client: Any) -> None:
     """Stop a client, or leave it: what it had is in the database."""
-    with contextlib.suppress(Exception):
+    try:
         async with asyncio.timeout(_STOP_SECONDS):
             await client.stop()
+    except asyncio.CancelledError:
+        # With the broker away the client raises the cancellation of its own inner tasks; only ours is obeyed.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+    except Exception as error:
+        log.warning("kafka client left", exc_info=error)
 
 
 _METRIC_TOPIC: Final = {Kind.BATCH: "batches", Kind.FUNDING: "funding", Kind.ORDER: "orders"}

@@ -1,4 +1,4 @@
--- name: open_batch
+-- name: open_batch!
 -- The first part of a batch makes its row; later ones find it.
 INSERT INTO batches (issuer, batch_id, county, programme, period, document_no, finance_bureau, line_department,
                      head_digest, parts, lines, amount_written, first_part_at, parts_due_at, claimed_list_at, changed_at)
@@ -13,7 +13,7 @@ SELECT * FROM batches WHERE issuer = $1 AND batch_id = $2 FOR NO KEY UPDATE;
 -- The digest under which a part is known.
 SELECT digest FROM batch_parts WHERE batch_no = $1 AND part = $2;
 
--- name: insert_part
+-- name: insert_part!
 -- Keep a part: the signed bytes sealed, the signature beside them.
 INSERT INTO batch_parts (batch_no, part, digest, key_id, signature, sealed, first_line, lines, amount_written,
                          received_at)
@@ -27,11 +27,11 @@ SELECT part, first_line, lines, amount_written FROM batch_parts WHERE batch_no =
 -- How many parts of a batch are in.
 SELECT count(*) FROM batch_parts WHERE batch_no = $1;
 
--- name: batch_to_judge
+-- name: batch_to_judge!
 -- The list is whole: its lines may be judged. The list counts as received at the earlier of its two dates.
 UPDATE batches SET state = 'JUDGING', list_received_at = least(claimed_list_at, $2) WHERE batch_no = $1;
 
--- name: refuse_batch
+-- name: refuse_batch!
 -- Nothing of this batch will ever be paid.
 UPDATE batches SET state = 'REFUSED' WHERE batch_no = $1;
 
@@ -72,7 +72,7 @@ RETURNING state;
 -- The digest under which a funding confirmation is known.
 SELECT digest FROM fundings WHERE issuer = $1 AND funding_id = $2;
 
--- name: insert_funding
+-- name: insert_funding!
 -- Keep a funding confirmation.
 INSERT INTO fundings (issuer, funding_id, batch_id, amount_fen, received_at, digest, key_id, signature, raw, stored_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
@@ -95,7 +95,7 @@ SELECT batch_no, list_received_at, funds_received_at FROM batches
 WHERE state = 'AWAITING_FUNDS' AND funds_fen >= approved_fen AND funds_received_at IS NOT NULL
 ORDER BY list_received_at, batch_no LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED;
 
--- name: start_clock
+-- name: start_clock!
 -- Money and list are in: the deadlines run.
 UPDATE batches
 SET state = 'PAYING', clock_started_at = $2, limit_at = $3, target_at = $4, feedback_due_at = $5, deadline_exact = $6
@@ -111,7 +111,7 @@ WHERE state = 'PAYING' AND planned_line < lines ORDER BY limit_at, batch_no LIMI
 SELECT payout_id, bank, bank_no, amount_fen FROM payouts
 WHERE payout_id > $1 AND payout_id <= $2 AND cancelled_at IS NULL ORDER BY payout_id LIMIT $3;
 
--- name: advance_planning
+-- name: advance_planning!
 -- Lines up to this one are in submissions.
 UPDATE batches SET planned_line = $2 WHERE batch_no = $1;
 

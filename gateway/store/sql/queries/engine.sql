@@ -10,7 +10,7 @@ SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[]);
 -- Whether this database was ever migrated.
 SELECT to_regclass('schema_migrations') IS NOT NULL;
 
--- name: create_migrations_table
+-- name: create_migrations_table!
 -- The list of applied migrations.
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer PRIMARY KEY,
@@ -30,7 +30,7 @@ SELECT version, digest FROM schema_migrations ORDER BY version;
 -- One applied migration.
 SELECT version, digest FROM schema_migrations WHERE version = $1;
 
--- name: note_migration
+-- name: note_migration!
 -- Remember an applied migration.
 INSERT INTO schema_migrations (version, digest) VALUES ($1, $2);
 
@@ -45,7 +45,7 @@ SET owner = EXCLUDED.owner,
 WHERE leases.owner = EXCLUDED.owner OR leases.lease_until < clock_timestamp()
 RETURNING fence;
 
--- name: release_lease
+-- name: release_lease!
 -- Give a lease back early.
 UPDATE leases SET lease_until = clock_timestamp() - interval '1 second' WHERE name = $1 AND owner = $2;
 
@@ -64,7 +64,7 @@ FROM batches WHERE batch_no = ANY($1::bigint[]) ORDER BY batch_no FOR NO KEY UPD
 INSERT INTO history (batch_no, seq, at, event, body, hash)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::bytea[], $6::bytea[]);
 
--- name: advance_history
+-- name: advance_history!
 -- Move the heads of the chains, and say that the batches changed.
 UPDATE batches b SET history_seq = u.seq, history_hash = u.hash, changed_at = greatest(b.changed_at, u.at)
 FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::timestamptz[]) AS u(batch_no, seq, hash, at)

@@ -37,7 +37,7 @@ SELECT count(*) FROM attempts
 WHERE submission_id = $1 AND state IS NOT NULL
   AND NOT (state = 'REJECTED' AND bank_code IS NOT DISTINCT FROM reason);
 
--- name: settle_attempts
+-- name: settle_attempts!
 -- Write outcomes once, sorted by key: conditional on the state the decision was made on.
 UPDATE attempts a
 SET state = u.state, live = u.live, reason = u.reason, bank_code = u.bank_code,
@@ -64,7 +64,7 @@ ON CONFLICT DO NOTHING;
 -- A contradiction freezes the payout; the first one's time stays.
 UPDATE payouts SET conflict_at = $2 WHERE payout_id = ANY($1::bigint[]) AND conflict_at IS NULL RETURNING payout_id;
 
--- name: update_submissions
+-- name: update_submissions!
 -- Move submissions after evidence: state, lines still open, when to ask next.
 UPDATE submissions s
 SET state = u.state, open_lines = u.open_lines,
@@ -76,7 +76,7 @@ FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestam
      AS u(submission_id, state, open_lines, acknowledged, due_at)
 WHERE s.submission_id = u.submission_id;
 
--- name: pause_bank
+-- name: pause_bank!
 -- Stop sending to a bank until somebody looked; the first reason stays.
 INSERT INTO banks (bank, paused_at, pause_reason) VALUES ($1, $2, $3)
 ON CONFLICT (bank) DO UPDATE SET paused_at = coalesce(banks.paused_at, EXCLUDED.paused_at),
@@ -101,7 +101,7 @@ ON CONFLICT DO NOTHING RETURNING event_id;
 -- The digest under which an event was first seen.
 SELECT digest FROM callback_events WHERE bank = $1 AND event_id = $2;
 
--- name: insert_notices
+-- name: insert_notices!
 -- Calls to the SMS provider, at most a hundred people each.
 INSERT INTO notices (batch_no, kind, signature, payouts, attempts, submissions, seqs, outcomes, due_at, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9);

@@ -19,12 +19,12 @@ JOIN attempts a ON a.submission_id = u.submission_id AND a.seq = u.seq
 JOIN payouts p USING (payout_id)
 ORDER BY u.place;
 
--- name: notice_sending
+-- name: notice_sending!
 -- The texts are fixed and the call is about to be made: from here on, ask before sending again.
 UPDATE notices SET state = 'SENDING', sealed = $3, tries = tries + 1, sent_at = $4
 WHERE notice_id = $1 AND fence = $2 AND lease_until > clock_timestamp() AND state IN ('DUE', 'UNKNOWN');
 
--- name: notice_outcome
+-- name: notice_outcome!
 -- What became of a call, person by person; when to look again.
 UPDATE notices SET state = $3, outcomes = $4, due_at = $5, sent_at = coalesce($6, sent_at), lease_until = NULL
 WHERE notice_id = $1 AND fence = $2;
@@ -33,7 +33,7 @@ WHERE notice_id = $1 AND fence = $2;
 -- A call's outcomes, locked: reports come by callback while somebody asks.
 SELECT notice_id, kind, payouts, attempts, state, outcomes FROM notices WHERE notice_id = ANY($1::bigint[]) ORDER BY notice_id FOR NO KEY UPDATE;
 
--- name: notice_reported
+-- name: notice_reported!
 -- Reports arrived; nothing more is expected when every person has a final one.
 UPDATE notices SET outcomes = $2, state = $3 WHERE notice_id = $1;
 

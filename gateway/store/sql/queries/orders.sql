@@ -39,21 +39,21 @@ WHERE submission_id = $1 RETURNING lines;
 -- The last line number used in a submission.
 SELECT coalesce(max(seq), 0) FROM attempts WHERE submission_id = $1;
 
--- name: insert_attempt
+-- name: insert_attempt!
 -- A re-issue: a new attempt with a new reference, linked to its order.
 INSERT INTO attempts (submission_id, seq, payout_id, attempt_no, bank, reference, amount_fen, limit_at, order_no,
                       sealed, has_phone)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
--- name: change_person
+-- name: change_person!
 -- A corrected ID replaces the payout's blind index; somebody else's raises a unique violation.
 UPDATE payouts SET beneficiary = $2 WHERE payout_id = $1;
 
--- name: cancel_payouts
+-- name: cancel_payouts!
 -- These payouts will not be made.
 UPDATE payouts SET cancelled_at = $2 WHERE payout_id = ANY($1::bigint[]) AND cancelled_at IS NULL;
 
--- name: void_attempts
+-- name: void_attempts!
 -- Cancelled before it was sent: the reference is burned.
 UPDATE attempts SET state = 'VOID', live = false, settled_at = $3
 WHERE submission_id = $1 AND reference = ANY($2::text[]) AND state IS NULL;
@@ -89,6 +89,6 @@ WHERE p.payout_id BETWEEN $1 AND $2 AND p.cancelled_at IS NULL AND a.state IN ('
   AND NOT EXISTS (SELECT 1 FROM attempts l WHERE l.payout_id = p.payout_id AND l.live)
 ORDER BY p.payout_id LIMIT $3;
 
--- name: recall_batch
+-- name: recall_batch!
 -- No line of this batch that is not cut yet will be.
 UPDATE batches SET recalled_at = coalesce(recalled_at, $2), planned_line = lines WHERE batch_no = $1;

@@ -8,7 +8,7 @@ SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bytea[], $5::ti
 SELECT outbox_id, topic, record_key, value, happened_at, due_at FROM outbox
 WHERE lane = $1 AND published_at IS NULL ORDER BY outbox_id LIMIT $2;
 
--- name: mark_published
+-- name: mark_published!
 -- The broker acknowledged these records.
 UPDATE outbox SET published_at = $2 WHERE outbox_id = ANY($1::bigint[]) AND published_at IS NULL;
 

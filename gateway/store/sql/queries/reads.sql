@@ -51,7 +51,7 @@ ORDER BY batch_no LIMIT 200;
 -- One batch, locked.
 SELECT * FROM batches WHERE batch_no = $1 FOR NO KEY UPDATE;
 
--- name: keep_count
+-- name: keep_count!
 -- Remember a count, and that it is of this state of affairs.
 UPDATE batches SET buckets = $2::jsonb, counted_at = changed_at, state = $3, revision = $4,
                    interim_sent_at = coalesce($5, interim_sent_at), completed_at = coalesce(completed_at, $6)

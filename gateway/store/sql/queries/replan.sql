@@ -1,4 +1,4 @@
--- name: retire_submission
+-- name: retire_submission!
 -- Close a submission whose bytes must never travel (again); its lines move elsewhere.
 UPDATE submissions SET state = 'RETIRED', open_lines = 0, probe_at = NULL, lease_until = NULL WHERE submission_id = $1;
 
@@ -13,11 +13,11 @@ SELECT batch_no, bank, 'NEW' || gen_random_uuid(), county, bank_no, debit_accoun
 FROM submissions WHERE submission_id = $1
 RETURNING submission_id;
 
--- name: name_submission
+-- name: name_submission!
 -- Give a fresh submission the reference minted from its number.
 UPDATE submissions SET reference = $2 WHERE submission_id = $1;
 
--- name: rebind_attempts
+-- name: rebind_attempts!
 -- Move unsent lines, with their references, to a fresh submission.
 UPDATE attempts a SET submission_id = $2 WHERE a.submission_id = $1 AND a.reference = ANY($3::text[]);
 

@@ -31,12 +31,12 @@ WHERE submission_id IN (
 RETURNING submission_id, batch_no, bank, reference, payload, digest, remote_name, rendered_at, sent_lines, amount_fen,
           state, probes, sent_at, watch_until, fence;
 
--- name: renew_leases
+-- name: renew_leases!
 -- Still at work on these.
 UPDATE submissions SET lease_until = clock_timestamp() + $2 * interval '1 second'
 WHERE submission_id = $1 AND fence = $3 AND lease_owner = $4;
 
--- name: release_submission
+-- name: release_submission!
 -- Work on a submission is over; only the holder of the fence may say so.
 UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_id = $1 AND fence = $2;
 
@@ -58,7 +58,7 @@ ORDER BY seq;
 SELECT submission_id, batch_no, state, lines, reference FROM submissions
 WHERE submission_id = $1 AND fence = $2 AND lease_until > clock_timestamp() FOR NO KEY UPDATE;
 
--- name: write_rendering
+-- name: write_rendering!
 -- The bytes, their digest and their name, once, before anything is sent.
 UPDATE submissions
 SET state = 'RENDERED', payload = $3, digest = $4, remote_name = $5, rendered_at = $6, sent_lines = $7, amount_fen = $8,
@@ -104,7 +104,7 @@ UPDATE submissions SET state = 'IN_DOUBT', probe_at = least(probe_at, $3), probe
 WHERE submission_id = ANY($1::bigint[]) AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2
 RETURNING submission_id, batch_no;
 
--- name: doubt_silent_lines
+-- name: doubt_silent_lines!
 -- Lines that the bank said it was working on share the silence.
 UPDATE attempts SET state = 'IN_DOUBT' WHERE submission_id = ANY($1::bigint[]) AND state = 'ACCEPTED';
 
@@ -117,21 +117,21 @@ WHERE bank = $1 AND hold_at <= $2
            SELECT 1 FROM attempts a WHERE a.submission_id = s.submission_id AND a.state = 'IN_DOUBT')))
 ORDER BY limit_at LIMIT 100;
 
--- name: hold_submissions
+-- name: hold_submissions!
 -- A person is called; asking goes on.
 UPDATE submissions SET state = 'HELD', probe_at = coalesce(probe_at, $2)
 WHERE submission_id = ANY($1::bigint[]) AND state = 'IN_DOUBT';
 
--- name: hold_lines
+-- name: hold_lines!
 -- The same for lines in doubt by themselves.
 UPDATE attempts SET state = 'HELD' WHERE submission_id = ANY($1::bigint[]) AND state = 'IN_DOUBT';
 
--- name: schedule_probe
+-- name: schedule_probe!
 -- When to ask next.
 UPDATE submissions SET probe_at = $3, probes = probes + 1, lease_until = NULL, lease_owner = NULL
 WHERE submission_id = $1 AND fence = $2;
 
--- name: schedule_first_probe
+-- name: schedule_first_probe!
 -- After a transmission: when to ask for the first time, unless somebody did already.
 UPDATE submissions
 SET probe_at = CASE WHEN state IN ('DEFERRED', 'RETIRED') THEN NULL ELSE coalesce(probe_at, $3) END,
@@ -150,7 +150,7 @@ SELECT collected_to FROM banks WHERE bank = $1;
 -- A row for each configured bank.
 INSERT INTO banks (bank) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 
--- name: move_cursor
+-- name: move_cursor!
 -- Collected up to here.
 UPDATE banks SET collected_to = $2 WHERE bank = $1;
 
@@ -158,7 +158,7 @@ UPDATE banks SET collected_to = $2 WHERE bank = $1;
 -- Banks to which nothing is sent at present, and why.
 SELECT bank, pause_reason FROM banks WHERE paused_at IS NOT NULL;
 
--- name: ask_now
+-- name: ask_now!
 -- Something happened at the bank: ask about these submissions at once.
 UPDATE submissions SET probe_at = $3
 WHERE bank = $1 AND reference = ANY($2::text[]) AND state IN ('SUBMITTED', 'ACCEPTED', 'IN_DOUBT', 'HELD', 'CLOSED')
