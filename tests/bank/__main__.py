@@ -45,7 +45,7 @@ async def _start_json(book: Book) -> Started:
     from tests.bank.json_desk import JsonDesk
     from tests.bank.json_server import JsonServer
 
-    prepare(book.config.directory)
+    prepare(book.config.directory, *book.config.json_https.server_names)
     book.desk = desk = JsonDesk(book)
     load(book)
     desk.restore()
@@ -82,7 +82,7 @@ async def run(config: configuration.Config) -> int:
         # Where, and of what kind; never the message, which may quote somebody's data.
         last = traceback.extract_tb(problem.__traceback__)[-1]
         print(f"the bank broke: {type(problem).__name__} at {last.filename}:{last.lineno}", file=sys.stderr, flush=True)
-    ledger.close()
+    ledger.close(sound=not broken)
     return 1 if broken else 0
 
 

@@ -64,6 +64,7 @@ class Book:
         self.by_number: dict[int, Submission] = {}
         self.batches: dict[str, list[Submission]] = {}
         self.references: dict[str, Line] = {}
+        self.untaken: dict[str, str] = {}  # reference of a line that arrived in vain -> its batch
         self.seen: dict[str, int] = {}  # account -> lines taken
         self.transmissions: dict[str, int] = {}
         self.last_transmission_ms: dict[str, int] = {}
@@ -166,6 +167,7 @@ class Book:
         self.ledger.put("submissions", (*head, *body, upload.debit_account, upload.programme, fault or ""))
         if verdict != "taken":
             self.ledger.put_all("lines", [(n, *item, 0, "") for item in upload.items])
+            self.untaken.update((item.reference, upload.batch) for item in upload.items)
         return n
 
     def _known(self, upload: Upload) -> Submission | None:

@@ -43,15 +43,15 @@ class Certificates:
         self.id_cipher_key = keys / "id_cipher.key"  # 64 hexadecimal characters
 
 
-def prepare(directory: Path) -> Certificates:
-    """Make whatever is missing and return the paths."""
+def prepare(directory: Path, *names: str) -> Certificates:
+    """Make whatever is missing and return the paths; servers answer to `localhost` and to these names."""
     paths = Certificates(directory)
     paths.keys.mkdir(parents=True, exist_ok=True)
     if not paths.ca.exists():
-        _family(paths.ca, (paths.server, paths.server_key), (paths.client, paths.client_key))
+        _family(names, paths.ca, (paths.server, paths.server_key), (paths.client, paths.client_key))
     if not paths.stranger_ca.exists():
         server = (paths.stranger_server, paths.stranger_server_key)
-        _family(paths.stranger_ca, server, (paths.stranger_client, paths.stranger_client_key))
+        _family(names, paths.stranger_ca, server, (paths.stranger_client, paths.stranger_client_key))
     for private in (paths.bank_signing, paths.gateway_signing, paths.stranger_signing):
         signing_key(private, "RSA-PSS-SHA256")
     for private in (paths.bank_ed25519, paths.gateway_ed25519):
@@ -90,7 +90,7 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _family(ca_path: Path, server: tuple[Path, Path], client: tuple[Path, Path]) -> None:
+def _family(names: tuple[str, ...], ca_path: Path, server: tuple[Path, Path], client: tuple[Path, Path]) -> None:
     """A CA that is forgotten after it signed one server and one client. The CA's certificate is written last."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     issuer = _name("payout gateway test CA")
@@ -111,8 +111,9 @@ def _family(ca_path: Path, server: tuple[Path, Path], client: tuple[Path, Path])
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
         leaf = leaf.add_extension(authority, critical=False)
         if purpose == ExtendedKeyUsageOID.SERVER_AUTH:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            leaf = leaf.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            hosts = [x509.DNSName(name) for name in ("localhost", *names)]
+            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            leaf = leaf.add_extension(x509.SubjectAlternativeName([*hosts, loopback]), critical=False)
         _write(key_path, _private(key))
         _write(path, leaf.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     _write(ca_path, ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

@@ -70,6 +70,7 @@ class JsonConfig:
     ca: str = "keys/ca.pem"
     certificate: str = "keys/server.pem"
     key: str = "keys/server.key"
+    server_names: list[str] = field(default_factory=list)
     callback_url: str | None = None
     callback_ca: str | None = None
     callback_connections: int = 4

@@ -160,7 +160,7 @@ class Client:
         connector = aiohttp.TCPConnector(ssl=self.tls, force_close=True)
         session = aiohttp.ClientSession(self.base, connector=connector, auto_decompress=False)
         session._retry_connection = False  # a GET whose connection was dropped would be sent twice
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=30)
         async with session, session.request(
             method, path, data=body, headers=headers, allow_redirects=False, timeout=timeout
         ) as answer:  # fmt: skip

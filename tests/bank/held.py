@@ -49,7 +49,7 @@ class HeldBank:
 
     def crash(self, **settings: Any) -> None:
         """End without a word and start again on the same disk."""
-        self.ledger._db.close()
+        self.ledger.close(sound=False)
         self._settings |= settings
         self.open()
 

@@ -43,7 +43,7 @@ class Queries:
         words = path.partition("?")[0].split("/")
         if words[1:3] == ["v1", "items"]:
             line = self.book.references.get(words[-1])
-            return line.submission.batch if line else ""
+            return line.submission.batch if line else self.book.untaken.get(words[-1], "")
         return words[3] if words[1:3] == ["v1", "batches"] and len(words) > 3 else ""
 
     def _still_settling(self, path: str) -> bool:

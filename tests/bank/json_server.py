@@ -16,9 +16,9 @@ from tests.bank.json_signing import Gate
 from tests.bank.model import Submission, Upload
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-HOSTILE_BYTES = 64 * 1024 * 1024
+HOSTILE_BYTES = 32 * 1024 * 1024
 SERVER_ERRORS = (500, 502, 503, 504)
-CALLBACK_FIRST_SECONDS = 3.0
+CALLBACK_FIRST_SECONDS = 10.0
 
 
 class _Dropped(Exception):
@@ -204,8 +204,11 @@ class JsonServer:
                 await stream.write(b" " if slow else b" " * 65536)
                 await asyncio.sleep(0.5 if slow else 0)
         except ConnectionError:
-            pass
-        raise _Dropped
+            raise _Dropped from None
+        if slow:
+            raise _Dropped
+        await stream.write_eof()
+        return stream
 
 
 def _unread(body: bytes) -> Upload:

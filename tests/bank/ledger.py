@@ -101,7 +101,8 @@ class Ledger:
         """Look something up among what was committed."""
         yield from self._db.execute(query, arguments)
 
-    def close(self) -> None:
-        if self.dirty:
+    def close(self, sound: bool = True) -> None:
+        """Close; when something broke in the middle of a pass (not `sound`), its half is not written."""
+        if sound and self.dirty:
             self.commit()
         self._db.close()

@@ -49,6 +49,8 @@ def _lines(book: Book) -> None:
     query = "SELECT submission, line, reference, account, amount_fen, plan FROM lines WHERE plan <> '' ORDER BY rowid"
     for n, no, reference, account, amount, plan in book.ledger.rows(query):
         book.add_line(book.by_number[n], no, reference, account, amount, read_plan(plan))
+    query = "SELECT l.reference, s.batch FROM lines l JOIN submissions s ON s.n = l.submission WHERE l.plan = ''"
+    book.untaken.update((reference, batch) for reference, batch in book.ledger.rows(query))
 
 
 def _money(book: Book) -> None:

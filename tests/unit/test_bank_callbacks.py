@@ -19,7 +19,7 @@ from tests.bank.json_signing import Gate
 from tests.bank.process import BankProcess
 from tests.world.processes import free_port
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 PATH = "/callbacks/json_https"
 
 
@@ -171,8 +171,9 @@ async def test_each_callback_fault_fires(world: Callable[..., Any], fault: str, 
 async def test_an_old_word_can_arrive_after_a_newer_one(world: Callable[..., Any]) -> None:
     """Reordered: SUCCESS is delivered after RETURNED, as it was true earlier."""
     accounts = {hand.account(1): ["credit_then_return:600"]}
-    programme = {"accounts": accounts, "results": {"*": ["callback_reordered"]}, "repair_seconds": 2400}
-    _, client, gateway = await world(programme=programme, report_every_seconds=60)
+    programme = {"accounts": accounts, "results": {"*": ["callback_reordered"]}, "repair_seconds": 1500}
+    one = {"callback_connections": 1}
+    _, client, gateway = await world(programme=programme, report_every_seconds=60, json_https=one)
     await client.post("DF1", hand.payments(1))
     await _until(lambda: len(gateway.good) == 2)
     assert gateway.statuses == [["RETURNED"], ["SUCCESS"]]

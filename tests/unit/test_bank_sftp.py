@@ -16,7 +16,7 @@ from tests.bank.process import BankProcess
 
 Make = Callable[..., BankProcess]
 GONE = (asyncssh.Error, ConnectionError, TimeoutError)
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
