@@ -107,14 +107,14 @@ class EmbeddedPostgres(Server):
         self.outlives_parent = outlives_parent
         self.port = 0
         self._password = secrets.token_urlsafe(18)
-        self._child: Child | None = None
+        self.child: Child | None = None
         self._served = False
 
     @property
     def pid(self) -> int:
-        if self._child is None:
+        if self.child is None:
             raise ChildError("postgres was never started")
-        return self._child.pid
+        return self.child.pid
 
     def dsn(self, database: str = "") -> str:
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database or 'postgres'}"
@@ -126,18 +126,18 @@ class EmbeddedPostgres(Server):
         deadline = time.monotonic() + timeout
         while True:
             self.port = self.port or free_port()
-            self._child = Child(
+            self.child = Child(
                 "postgres",
                 [*unprivileged(), binaries() / "postgres", "-D", self.data, *self._options()],
                 self.directory,
                 working_directory=self.directory,
                 outlives_parent=self.outlives_parent,
             )
-            self._child.start()
+            self.child.start()
             try:
                 self._wait_until_it_answers(deadline)
             except ChildError:
-                self._child.kill()
+                self.child.kill()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)  # backends of a killed server may still hold its shared memory
@@ -148,13 +148,13 @@ class EmbeddedPostgres(Server):
 
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, nothing committed is lost."""
-        if self._child is not None:
-            self._child.stop(grace=20, number=signal.SIGINT)
+        if self.child is not None:
+            self.child.stop(grace=20, number=signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster: the database's own crash; its backends notice and end."""
-        if self._child is not None:
-            self._child.kill()
+        if self.child is not None:
+            self.child.kill()
 
     def _options(self) -> list[str]:
         pairs = {**self.settings, "port": str(self.port)}
@@ -184,9 +184,9 @@ class EmbeddedPostgres(Server):
 
     def _wait_until_it_answers(self, deadline: float) -> None:
         while True:
-            assert self._child is not None
-            if not self._child.running:
-                raise ChildError(f"postgres ended with status {self._child.returncode}: {self._child.last_words()}")
+            assert self.child is not None
+            if not self.child.running:
+                raise ChildError(f"postgres ended with status {self.child.returncode}: {self.child.last_words()}")
             try:
                 run_apart(execute(self.dsn(), "SELECT 1"))
             except (OSError, asyncpg.PostgresError) as error:  # refused, or still starting up

@@ -1,0 +1,161 @@
+"""What a run of the world looks like: its size, its clock, what goes wrong in it, and how patient everybody is.
+
+All times of the simulated houses are business time. At the demonstration's scale one real second is half an hour, so
+what is real (a hanging connection, a lease) is made short, and what is promised in business time (settling) long enough
+that no machine is too slow to keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.world.histories import DATA
+from tests.world.processes import PROJECT
+
+LIST = DATA / "real_name_list" / "farmland_fertility_2026.csv"
+START = "2026-11-24T10:00:00+08:00"
+SCALE = 1800
+HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Rates per ten thousand, by the names of `tests/bank/README.md` and `tests/world/SMS_CENTRE.md`."""
+
+    rcc_file: Mapping[str, int] = field(default_factory=dict)
+    json_https: Mapping[str, int] = field(default_factory=dict)
+    sms: Mapping[str, int] = field(default_factory=dict)
+
+
+_LINES = {"reject": 300, "reject_late": 100, "settle_late": 300, "suspect_then_settle": 50}
+_LINES |= {"credit_then_return": 150, "duplicate_answer": 200, "wrong_reference": 30}
+
+HONEST = Faults(
+    rcc_file={
+        **_LINES,
+        "drop_after_accept": 1200,
+        "timeout_after_accept": 600,
+        "drop_before_accept": 600,
+        "drop_after_txt": 600,
+        "ack_late": 600,
+        "ack_missing": 400,
+        "result_duplicated": 800,
+        "result_out_of_order": 500,
+        "result_rewritten": 400,
+        "result_truncated": 400,
+        "result_unknown_reference": 300,
+        "query_drop": 200,
+    },
+    json_https={
+        **_LINES,
+        "timeout_after_accept": 800,
+        "drop_after_accept": 800,
+        "drop_before_accept": 800,
+        "rate_limited": 400,
+        "http_5xx_after_accept": 600,
+        "conflict_409_after_accept": 400,
+        "not_found_until_settled": 400,
+        "callback_before_reply": 400,
+        "callback_duplicated": 1500,
+        "callback_reordered": 500,
+        "callback_late": 500,
+        "callback_lost": 300,
+        "callback_replayed": 300,
+        "callback_forged": 300,
+        "query_stale": 300,
+        "query_5xx": 200,
+        "query_drop": 200,
+    },
+    sms={"drop_after": 200, "accept_later": 100, "undelivered": 100, "report_lost": 100, "report_twice": 200},
+)
+"""Everything that goes wrong in an ordinary week. No bank breaks its word."""
+
+BREACHES = Faults(
+    rcc_file={**HONEST.rcc_file, "credit_after_reject": 8},
+    json_https={**HONEST.json_https, "contradiction": 8},
+    sms=HONEST.sms,
+)
+"""The same week, and a few lines about which a bank says two things that cannot both be true."""
+
+NO_FAULTS = Faults()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. ``directory`` is fresh, or that of a run that is to go on."""
+
+    directory: Path
+    lists: tuple[Mapping[str, Any], ...] = ({"list": str(LIST), "header": str(LIST.with_suffix(".json"))},)
+    seed: int = 1
+    scale: int = SCALE
+    start: str = START
+    broker: str = "embedded"  # or "best": whatever this machine has
+    faults: Faults = BREACHES
+    hostile: bool = True
+    repeat_rate: int = 500
+    habits: Mapping[str, Any] = field(
+        default_factory=lambda: {"cancel_rate": 500, "reverify_seconds": [1 * HOUR, 4 * HOUR]}
+    )
+    settling_seconds: int = 2 * HOUR
+    late_seconds: tuple[int, int] = (600, 6 * HOUR)
+    return_seconds: tuple[int, int] = (2 * HOUR, 12 * HOUR)
+    repair_seconds: int = HOUR
+    hang_real_seconds: int = 3
+    bank: Mapping[str, Any] = field(default_factory=dict)  # further settings of both banks
+    gateway: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # sections that replace the defaults below
+    outlives: bool = False  # leave the processes running when this one ends
+
+    def programme(self, profile: str) -> dict[str, Any]:
+        return {
+            "rates": dict(getattr(self.faults, profile)),
+            "late_seconds": list(self.late_seconds),
+            "return_seconds": list(self.return_seconds),
+            "repair_seconds": self.repair_seconds,
+            "not_found_seconds": max(1, self.settling_seconds // 2),
+            "ack_late_seconds": 1800,
+        }
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Sections of the gateway's configuration, by dotted name, as this run needs them."""
+        bank = {"acknowledgement_due_seconds": HOUR, "result_due_seconds": 12 * HOUR}
+        bank["settling_seconds"] = self.settling_seconds
+        sections: dict[str, dict[str, Any]] = {
+            "kafka": {"session_timeout_seconds": 3},
+            "timing": {
+                "lease_seconds": 4,
+                "idle_milliseconds": 50,
+                "collect_milliseconds": 150,
+                "watch_milliseconds": 300,
+                "bank_call_seconds": 20,
+            },
+            "banks.rcc_file.settings": dict(bank),
+            "banks.rcc_file.settings.sftp": {"connect_timeout_seconds": 2, "call_timeout_seconds": 2},
+            "banks.json_https.settings": dict(bank),
+            "banks.json_https.settings.http": {
+                "connect_timeout_milliseconds": 1000,
+                "silence_timeout_milliseconds": 1500,
+                "total_timeout_milliseconds": 6000,
+            },
+            "sms.settings": {"settling_seconds": HOUR},
+        }
+        for name, extra in self.gateway.items():
+            sections.setdefault(name, {}).update(extra)
+        return sections
+
+
+def fresh_directory(name: str = "demo") -> Path:
+    """A new directory below `.demo/`, numbered."""
+    parent = PROJECT / ".demo"
+    parent.mkdir(exist_ok=True)
+    number = 1
+    while True:
+        directory = parent / f"{name}-{number:03d}"
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return directory

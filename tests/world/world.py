@@ -1,0 +1,247 @@
+"""A whole world as processes: PostgreSQL, Kafka, two banks, an SMS centre, a finance desk, and one gateway or more.
+
+Used alike by the demonstration, the journeys, the storm and the benchmark. Children are started on the main thread and
+ended by their own ids; what is measured is measured from outside: receipts, the banks' ledgers, `/metrics`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.bank import outlook
+from tests.world import layout
+from tests.world.broker import EMBEDDED_LIMITS, Broker, EmbeddedBroker, select_broker
+from tests.world.plan import Plan
+from tests.world.postgres import EmbeddedPostgres, migrate
+from tests.world.processes import Child, ChildError, free_port, python_module, run_apart
+
+BANKS = ("rcc_file", "json_https")
+BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
+READY_SECONDS = 60
+_SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)$")
+
+
+class World:
+    """Started in order, stopped in reverse. ``with World(plan) as world`` does both."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.directory = plan.directory
+        self.config = plan.directory / "gateway.toml"
+        self.logs = plan.directory / "logs"
+        self.environment: dict[str, str] = {}
+        self.postgres = EmbeddedPostgres(plan.directory / "postgres", outlives_parent=plan.outlives)
+        self.broker: Broker = (
+            select_broker(plan.directory / "kafka", outlives_parent=plan.outlives)
+            if plan.broker == "best"
+            else EmbeddedBroker(plan.directory / "kafka", outlives_parent=plan.outlives)
+        )
+        self.ports = layout.Addresses(
+            gateway_host="127.0.0.1",
+            gateway=free_port(),
+            rcc_file=free_port(),
+            json_https=free_port(),
+            sms=free_port(),
+        )
+        self.children: dict[str, Child] = {}
+        self.epoch = 0.0
+
+    def __enter__(self) -> World:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- Starting and stopping ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything up and ready; the desk, and with it the run, starts last."""
+        self.postgres.start()
+        self.broker.start()
+        self._configure()
+        migrate(self.postgres.create_database("payout"))
+        self.epoch = time.time() + 1  # a second to start in, so that the run begins at the hour it says
+        self.environment["GATEWAY_CLOCK"] = f"{self.plan.start}@{self.plan.scale}@{self.epoch}"
+        for bank in BANKS:
+            self._add(bank, "tests.bank", self.directory / bank / "bank.json")
+        self._add("sms", "tests.world.sms_centre", self.directory / "sms" / "sms_centre.json")
+        self._add("desk", "tests.world.desk", self.directory / "desk.json")
+        self.children["gateway"] = self._child(
+            "gateway", [sys.executable, "-m", "gateway", "run", "--config", str(self.config)]
+        )
+        for name in (*BANKS, "sms", "gateway"):
+            self.children[name].start()
+        for name in (*BANKS, "sms"):
+            self.children[name].wait_ready(READY_SECONDS)
+        self.wait_for_gateway()
+        self.children["desk"].start()
+        self.children["desk"].wait_ready(READY_SECONDS)
+        (self.directory / "world.json").write_text(json.dumps(self.addresses(), indent=2) + "\n")
+
+    def stop(self) -> None:
+        """Gently: the desk first, the gateway with its time to finish, the banks, then what they stood on."""
+        for name in ("desk", "gateway", "sms", *BANKS):
+            if name in self.children:
+                self.children[name].stop()
+        self.broker.stop()
+        self.postgres.stop()
+
+    def _add(self, name: str, module: str, config: Path) -> None:
+        self.children[name] = self._child(name, python_module(module, "--config", config))
+
+    def _child(self, name: str, argv: list[str]) -> Child:
+        return Child(name, argv, self.logs, environment=self.environment, outlives_parent=self.plan.outlives)
+
+    def kill_gateway(self) -> None:
+        """SIGKILL: whatever it was doing stays half done."""
+        self.children["gateway"].kill()
+
+    def start_gateway(self) -> None:
+        self.children["gateway"].start()
+
+    def wait_for_gateway(self, timeout: float = READY_SECONDS) -> None:
+        deadline = time.monotonic() + timeout
+        while run_apart(self.get("/ready")) is None:
+            child = self.children["gateway"]
+            if not child.running:
+                raise ChildError(f"the gateway ended with status {child.returncode}: {child.last_words()}")
+            if time.monotonic() > deadline:
+                raise ChildError(f"the gateway is not ready after {timeout:g} s: {child.last_words()}")
+            time.sleep(0.05)
+
+    # --- Configuration -----------------------------------------------------------------------------------------------
+
+    def _configure(self) -> None:
+        """Keys, certificates and configurations as the compose street has them, then what this plan changes."""
+        at = layout.Addresses(
+            kafka=self.broker.bootstrap,
+            gateway_host=self.ports.gateway_host,
+            gateway=self.ports.gateway,
+            rcc_file=self.ports.rcc_file,
+            json_https=self.ports.json_https,
+            sms=self.ports.sms,
+        )
+        layout.lay_out(self.directory, at, layout.Programmes({}, {}, {}), self.plan.seed)
+        (self.directory / "dsn").write_text(self.postgres.dsn("payout") + "\n")
+        for bank in BANKS:
+            path = self.directory / bank / "bank.json"
+            settings = json.loads(path.read_text())
+            settings |= {"directory": str(path.parent), "hang_real_seconds": self.plan.hang_real_seconds}
+            settings |= {"settling_seconds": self.plan.settling_seconds, "programme": self.plan.programme(bank)}
+            path.write_text(json.dumps({**settings, **self.plan.bank}, indent=2))
+        centre = self.directory / "sms" / "sms_centre.json"
+        settings = json.loads(centre.read_text())
+        settings |= {"directory": str(centre.parent), "rates": dict(self.plan.faults.sms)}
+        settings |= {"hang_real_seconds": self.plan.hang_real_seconds}
+        centre.write_text(json.dumps(settings, indent=2))
+        self.config.write_text(merged(self.config.read_text(), self.plan.sections()))
+        self._configure_desk()
+
+    def _configure_desk(self) -> None:
+        inputs = self.directory / "desk" / "inputs"
+        inputs.mkdir(parents=True, exist_ok=True)
+        for name in ("agreements.csv", "programmes.csv"):
+            shutil.copyfile(self.directory / name, inputs / name)
+        shutil.copyfile(self.directory / "approval_keys.json", inputs / "keys.json")
+        issuer = json.loads((self.directory / "approval_keys.json").read_text())["keys"][0]["issuer"]
+        desk = {
+            "directory": str(self.directory / "desk"),
+            "bootstrap": self.broker.bootstrap,
+            "issuer": issuer,
+            "key_file": str(self.directory / "finance.pem"),
+            "kid": layout.KID,
+            "lists": [dict(one) for one in self.plan.lists],
+            "habits": {"seed": self.plan.seed, **self.plan.habits},
+            "hostile": self.plan.hostile,
+            "repeat_rate": self.plan.repeat_rate,
+            "bytes_in_flight": BYTES_IN_FLIGHT if self.broker.limits.bytes_kept else 0,
+        }
+        (self.directory / "desk.json").write_text(json.dumps(desk, indent=2))
+
+    def addresses(self) -> dict[str, Any]:
+        return {
+            "directory": str(self.directory),
+            "gateway": f"http://127.0.0.1:{self.ports.gateway}",
+            "metrics": f"http://127.0.0.1:{self.ports.gateway}/metrics",
+            "kafka": self.broker.bootstrap,
+            "broker": self.broker.kind,
+            "postgres": self.postgres.dsn("payout"),
+            "sftp_bank": f"127.0.0.1:{self.ports.rcc_file}",
+            "https_bank": f"https://localhost:{self.ports.json_https}",
+            "sms_centre": f"http://127.0.0.1:{self.ports.sms}",
+            "clock": self.environment.get("GATEWAY_CLOCK", ""),
+            "pids": {name: child.pid for name, child in self.everybody().items() if child.running},
+        }
+
+    def everybody(self) -> dict[str, Child]:
+        found = dict(self.children)
+        child = getattr(self.broker, "child", None)
+        if isinstance(child, Child):
+            found["kafka"] = child
+        if self.postgres.child is not None:
+            found["postgres"] = self.postgres.child
+        return found
+
+    # --- Looking from outside ----------------------------------------------------------------------------------------
+
+    async def get(self, path: str) -> str | None:
+        """The gateway's answer when it is 200, else None."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+                session.get(f"http://127.0.0.1:{self.ports.gateway}{path}") as answer,
+            ):
+                return await answer.text() if answer.status == 200 else None
+        except (OSError, TimeoutError, aiohttp.ClientError):
+            return None
+
+    async def metrics(self) -> dict[str, dict[str, float]]:
+        """``{name: {labels: value}}`` of what the gateway exposes; empty while it is away."""
+        found: dict[str, dict[str, float]] = {}
+        for line in (await self.get("/metrics") or "").splitlines():
+            match = _SAMPLE.match(line)
+            if match:
+                found.setdefault(match[1], {})[match[2] or ""] = float(match[3])
+        return found
+
+    def desk_status(self) -> dict[str, Any]:
+        path = self.directory / "desk" / "status.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def outlooks(self) -> dict[str, dict[str, int]]:
+        """What each bank has planned and not yet done."""
+        return {bank: outlook.read(self.directory / bank) for bank in BANKS}
+
+
+def merged(text: str, sections: dict[str, dict[str, Any]]) -> str:
+    """A TOML document with ``sections`` (by dotted name) laid over it."""
+    document = tomllib.loads(text)
+    for name, values in sections.items():
+        place = document
+        for part in name.split("."):
+            place = place.setdefault(part, {})
+        place.update(values)
+    return "\n".join(_toml(document, ""))
+
+
+def _toml(table: dict[str, Any], name: str) -> list[str]:
+    lines = [f"[{name}]"] if name else []
+    lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml(value, f"{name}.{key}" if name else key)]
+    return lines
