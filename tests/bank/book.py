@@ -70,6 +70,7 @@ class Book:
         self.last_transmission_ms: dict[str, int] = {}
         self.restored_returns: dict[tuple[int, int], tuple[str, str]] = {}  # what a restart found in the ledger
         self.restored_faults: set[tuple[int, str, str]] = set()
+        self.restored_last: dict[tuple[int, int], str] = {}  # what was said last about a line
         self.money_moves = 0
         self.balance_fen = 0
         self._heap: list[tuple[int, int, list[Line] | Callable[[int], None]]] = []
@@ -350,7 +351,9 @@ class _Pass:
         if bites and not fired:
             self.book.fault(plan.kind, submission.batch, submission.n, line.reference)
         if replaying and line.told & BIT[line.status]:
-            return
+            last = self.book.restored_last.get((submission.n, line.no))
+            if action != "again" or last == WORD[line.status]:
+                return
         (self.first if line.stage == 1 else self.later).setdefault(submission, []).append(line)
 
     def _credit(self, line: Line, amount: int) -> None:

@@ -29,6 +29,7 @@ def resume(book: Book) -> None:
             book.at(submission.base_ms, submission.lines)
     book.restored_returns.clear()
     book.restored_faults.clear()
+    book.restored_last.clear()
     book.commit()
 
 
@@ -71,8 +72,9 @@ def _money(book: Book) -> None:
 
 
 def _told(book: Book) -> None:
-    query = "SELECT submission, line, status FROM answers WHERE channel IN ('res', 'callback') AND line > 0"
+    query = "SELECT submission, line, status FROM answers WHERE channel IN ('res', 'callback') AND line > 0 ORDER BY n"
     for n, no, status in book.ledger.rows(query):
         book.by_number[n].lines[no - 1].told |= _BITS[status]
+        book.restored_last[n, no] = status
     query = "SELECT submission, reference, fault FROM faults WHERE submission > 0 AND reference <> ''"
     book.restored_faults.update((n, reference, fault) for n, reference, fault in book.ledger.rows(query))
