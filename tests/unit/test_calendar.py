@@ -138,6 +138,7 @@ def test_four_working_hours_before_the_limit() -> None:
     assert before(end_of(dt.date(2026, 10, 10)), 10) == at("2026-10-09", "17:00")  # a Saturday that is worked
     assert before(at("2026-10-08", "09:00"), 1) == at("2026-09-30", "17:00")
     assert before(end_of(dt.date(2026, 11, 26)), 0) == at("2026-11-26", "18:00")
+    assert CALENDAR.working_time_before(at("2026-11-26", "23:00"), dt.timedelta(hours=4)) == at("2026-11-26", "14:00")
     with pytest.raises(ValueError, match="working hours"):
         CALENDAR.working_time_before(at("2026-11-26"), DAY, closes, opens)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import lists
 from gateway.lists import CountyList, ListHeader, read_header, read_list
 from gateway.tables import TableFault
 from schemas.codec import encode, parse_message
@@ -178,6 +179,15 @@ def test_all_faults_are_told_up_to_a_bound(file: Path) -> None:
     told = faults_of(file).splitlines()
     assert len(told) == 20
     assert told[1].startswith("list.csv: row 3")
+
+
+def test_a_list_has_a_bound(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many lines as a batch may have are read, one more is a fault."""
+    monkeypatch.setattr(lists, "MOST_LINES_IN_BATCH", 3)
+    file.write_text(written(numbered(3)), encoding="utf-8")
+    assert read_list(file).lines == 3
+    file.write_text(written(numbered(50)), encoding="utf-8")
+    assert faults_of(file) == "list.csv: holds more than 3 lines"
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,30 @@ def test_a_bank_without_an_agreement_on_the_day(bank_no: str) -> None:
     assert refused(Line(bank_no=bank_no)) == (LineReason.NO_AGREEMENT, policy.NO_AGREEMENT)
 
 
+def test_a_kept_account_is_judged_when_it_is_loaded() -> None:
+    """What a bank says it keeps for a person comes in under the rules of a line, for the canonical person."""
+    id_no = IdNumber(OTHER_ID.lower())
+    assert policy.judge_binding(DAY, id_no, KEPT.account, "存折", OTHER_BANK) == (IdNumber(OTHER_ID), KEPT)
+
+
+@pytest.mark.parametrize(
+    ("id_no", "account", "kind", "bank_no", "reason"),
+    [
+        (ID, CARD, "现金", BANK, LineReason.OUT_OF_SCOPE),
+        (ID, CARD, "", BANK, LineReason.OUT_OF_SCOPE),
+        (ID, CARD, "支票", BANK, LineReason.OUT_OF_SCOPE),
+        (ID[:-1] + "8", CARD, "存折", BANK, LineReason.ID_INVALID),
+        (ID, "", "存折", BANK, LineReason.ACCOUNT_MISSING),
+        (ID, CARD, "存折", BANK + "0", LineReason.NO_AGREEMENT),
+    ],
+)
+def test_what_cannot_be_kept(id_no: str, account: str, kind: str, bank_no: str, reason: LineReason) -> None:
+    """A kept account that no line could carry is refused at loading."""
+    verdict = policy.judge_binding(DAY, IdNumber(id_no), AccountNumber(account), kind, bank_no)
+    assert isinstance(verdict, Refused)
+    assert verdict.reason is reason
+
+
 # --- Persons --------------------------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,7 @@ def test_real_names_hold(name: str) -> None:
         ("王\ufeff", names.DAMAGED),
         ("王" + chr(0xD800), names.DAMAGED),
         ("王\uffff", names.DAMAGED),
+        ("王\ufffe", names.DAMAGED),
     ],
 )
 def test_names_that_cannot_be_paid(name: str, fault: str) -> None:

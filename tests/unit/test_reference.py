@@ -10,7 +10,7 @@ import pytest
 
 from gateway import reference
 from gateway.policy import Scope
-from gateway.tables import TableFault
+from gateway.tables import Table, TableFault, matches
 from schemas.masked import AccountNumber
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +106,11 @@ def test_agreements_do_not_overlap(table: Path) -> None:
     assert len(reference.load_agreements(table)) == 2
     table.write_text(f"{HEADER}\n{ended}\n{AGREEMENT.replace('2025-01-01', '2026-06-30')}\n", encoding="utf-8")
     assert "line 3, bank_no: has another agreement" in faults_of(reference.load_agreements, table)[0]
+    later_first = f"{HEADER}\n{AGREEMENT.replace('2025-01-01', '2026-06-30')}\n{ended}\n"
+    table.write_text(later_first, encoding="utf-8")
+    assert "line 3, bank_no: has another agreement" in faults_of(reference.load_agreements, table)[0]
+    table.write_text(f"{HEADER}\n{AGREEMENT.replace('2025-01-01', '2027-12-31')}\n", encoding="utf-8")
+    assert len(reference.load_agreements(table)) == 1
     table.write_text(f"{HEADER}\n{AGREEMENT.replace('2025-01-01', '2028-01-01')}\n", encoding="utf-8")
     assert "valid_to: is before valid_from" in faults_of(reference.load_agreements, table)[0]
 
@@ -137,6 +142,23 @@ def test_approved_texts_that_do_not_fit_are_faults(table: Path, column: int, val
     assert f"line 2, {fault}: " in faults_of(reference.load_programmes, table)[0]
 
 
+def test_a_purpose_may_fill_the_banks_field(table: Path) -> None:
+    """Twenty bytes in GB18030 fit, one more does not, and characters of four bytes count as four."""
+    for purpose, fits in (
+        ("耕地地力保护补贴资金", True),
+        ("耕地地力保护补贴资金1", False),
+        ("㐀" * 5, True),
+        ("㐀" * 6, False),
+    ):
+        cells = PROGRAMMES.splitlines()[1].split(",")
+        cells[5] = purpose
+        table.write_text(f"{PROGRAMMES.splitlines()[0]}\n{','.join(cells)}\n", encoding="utf-8")
+        if fits:
+            assert reference.load_programmes(table)[cells[0]].bank_purpose == purpose
+        else:
+            assert "line 2, bank_purpose: " in faults_of(reference.load_programmes, table)[0]
+
+
 def test_a_programme_stands_once(table: Path) -> None:
     """Two rows for one code are a fault, not a silent last one wins."""
     table.write_text(PROGRAMMES + PROGRAMMES.splitlines()[1] + "\n", encoding="utf-8")
@@ -160,6 +182,16 @@ def test_calendar_faults(table: Path, row: str, fault: str) -> None:
     assert fault in faults_of(reference.load_calendar, table)[0]
 
 
+@pytest.mark.parametrize("day", ["2026-01-01", "2026-10-01"])
+def test_a_year_without_its_fixed_holidays_is_incomplete(table: Path, day: str) -> None:
+    """New Year's Day and National Day are never worked: a year that lacks either was not loaded whole."""
+    kept = [row for row in CALENDAR.splitlines() if not row.startswith(day)]
+    table.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    assert faults_of(reference.load_calendar, table) == (
+        "table.csv: date: the year 2026 is incomplete: New Year's Day or National Day is not off",
+    )
+
+
 def test_a_regional_day_loads_no_year(table: Path) -> None:
     """Regional holidays come in beside the legal table and make no year known."""
     table.write_text(f"{CALENDAR}2027-03-10,REGIONAL,regional\n", encoding="utf-8")
@@ -171,10 +203,10 @@ def test_a_regional_day_loads_no_year(table: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("序号\n".encode("gb18030"), "is not UTF-8"),
-        (b"date,kind\n", "name: the column is missing"),
-        (b"date,kind,name,name\n", "names a column twice"),
-        (b"date,kind,name,more\n", "names a column that is not known"),
+        ("序号\n".encode("gb18030"), "table.csv: file: is not UTF-8"),
+        (b"date,kind\n", "table.csv: line 1, name: the column is missing"),
+        (b"date,kind,name,name\n", "table.csv: line 1, header: names a column twice"),
+        (b"date,kind,name,more\n", "table.csv: line 1, header: names a column that is not known"),
         (b'date,kind,name\n2026-01-01,OFF,"x', "is not CSV"),
         (b"", "the column is missing"),
     ],
@@ -190,6 +222,17 @@ def test_a_byte_order_mark_and_a_missing_file(table: Path) -> None:
     assert faults_of(reference.load_calendar, table) == ("table.csv: file: cannot be read (FileNotFoundError)",)
     table.write_text(CALENDAR, encoding="utf-8-sig")
     assert reference.load_calendar(table).horizon() == dt.date(2026, 12, 31)
+
+
+def test_a_table_has_a_bound(table: Path) -> None:
+    """A file of the permitted size is read, one byte more is a fault."""
+    table.write_text("a\n1\n", encoding="utf-8")
+    checks = {"a": matches("1", "is not 1")}
+    assert [row["a"] for _, row in Table(table, checks, most_bytes=4).rows()] == ["1"]
+    small = Table(table, checks, most_bytes=3)
+    assert list(small.rows()) == []
+    with pytest.raises(TableFault, match=r"^table\.csv: file: is larger than 3 bytes$"):
+        small.finish()
 
 
 def test_faults_of_all_tables_come_together(tmp_path: Path) -> None:
