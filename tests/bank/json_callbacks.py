@@ -110,6 +110,7 @@ class Callbacks:
 
     def _close(self, parcel: Parcel, how: str, detail: str) -> None:
         self.book.delivered(parcel.artefact, how, detail)
+        self.book.commit()
         self.outstanding[parcel.submission] -= 1
         if not self.outstanding[parcel.submission]:
             del self.outstanding[parcel.submission]

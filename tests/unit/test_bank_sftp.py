@@ -79,7 +79,8 @@ async def test_a_file_travels_and_its_results_come_back(make: Make) -> None:
         async with sftp.open(f"{day}/{result.stem}", "rb") as file:
             content: Any = await file.read()
             assert content.startswith(b"H|1.0|402XJ0001|DF1|00|")
-    await _until(lambda: bank.column("SELECT detail FROM deliveries WHERE how = 'read'"))
+    read = f"{result.parent.name}/{result.stem}"
+    assert bank.column("SELECT detail FROM deliveries WHERE how = 'read'") == [read]
     assert _paid(bank) == 3
     assert bank.child.stop() == 0
 
