@@ -128,7 +128,7 @@ def batch_json(batch: str, lines: list[Payment], cipher_key: bytes) -> bytes:
 
 @dataclass
 class Reply:
-    """What came back, with whether the bank's signature over it is good."""
+    """What came back; `raw` is what the bank signed."""
 
     status: int
     body: dict[str, Any]

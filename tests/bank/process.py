@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,19 @@ from tests.bank.ledger import Row, read_only
 from tests.world.processes import Child, python_module
 
 START = "2026-11-24T10:00:00+08:00"
+
+
+PATIENCE_SECONDS = 30
+
+
+async def until(what: Callable[[], Any]) -> Any:
+    """Wait for something to be true, however loaded the machine is; the bound only ends a test that is broken."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (value := what()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("waited in vain")
+        await asyncio.sleep(0.05)
+    return value
 
 
 def clock_from_now(scale: int) -> str:

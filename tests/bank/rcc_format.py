@@ -130,7 +130,9 @@ def _item(row: str, number: int) -> Item:
         and _AMOUNT.fullmatch(amount)
         and 0 < len(name) <= 100
     )
-    if not good or int(amount) <= 0 or len(id_type) != 2 or len(programme) > 12 or len(period) > 7 or len(purpose) > 20:
+    if not good or int(amount) <= 0 or len(id_type) != 2 or len(programme) > 12 or len(period) > 7:
+        raise Refused("F001")
+    if len(purpose) > 5 and len(purpose.encode(ENCODING)) > 20:  # of at most four bytes each
         raise Refused("F001")
     return Item(number, reference, account, name, id_no, int(amount), programme, period)
 

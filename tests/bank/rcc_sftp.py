@@ -15,7 +15,7 @@ from tests.bank.book import Book
 from tests.bank.rcc_desk import NAME, RccDesk
 from tests.bank.restore import UNSEEN
 
-READ_ONLY_FLAGS = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND | asyncssh.FXF_CREAT
+WRITING_FLAGS = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND | asyncssh.FXF_CREAT
 
 
 def host_key(path: Path) -> asyncssh.SSHKey:
@@ -114,7 +114,7 @@ class _Files(asyncssh.SFTPServer):
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         name = _absolute(path)
-        if name.startswith("/down/") and not pflags & READ_ONLY_FLAGS:
+        if name.startswith("/down/") and not pflags & WRITING_FLAGS:
             self._queries[name] = nth = self._queries.get(name, 0) + 1
             fault = self._book.programme.query(name, nth)
             if fault is not None:

@@ -16,10 +16,9 @@ from tests.bank import hand
 from tests.bank.certificates import prepare
 from tests.bank.hand import Client
 from tests.bank.json_signing import Gate
-from tests.bank.process import BankProcess
+from tests.bank.process import BankProcess, until
 from tests.world.processes import free_port
 
-PATIENCE_SECONDS = 30
 PATH = "/callbacks/json_https"
 
 
@@ -96,47 +95,39 @@ async def world(tmp_path: Path, keys: Path) -> AsyncIterator[Callable[..., Any]]
         bank.child.kill()
 
 
-async def _until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := what()):
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
-    return value
-
-
 async def test_final_items_are_called_back_in_portions(world: Callable[..., Any]) -> None:
     """Up to so many items an event, each signed, each item once, and logged as acknowledged."""
     accounts = {hand.account(2): ["reject"], hand.account(3): ["pending_for_ever"]}
     bank, client, gateway = await world(json_https={"callback_items": 4}, programme={"accounts": accounts})
     await client.post("DF1", hand.payments(10))
-    await _until(lambda: len(gateway.good) == 3)
+    await until(lambda: len(gateway.good) == 3)
     assert sorted(len(event["items"]) for event in gateway.good) == [1, 4, 4]
     told = [item["ref"] for event in gateway.good for item in event["items"]]
     assert sorted(told) == [hand.reference(number) for number in range(1, 11) if number != 3]
     assert {event["type"] for event in gateway.good} == {"ITEMS_FINAL"}
     assert len({event["eventId"] for event in gateway.good}) == 3
-    await _until(lambda: bank.column("SELECT how FROM deliveries") == ["acknowledged"] * 3)
+    await until(lambda: bank.column("SELECT how FROM deliveries") == ["acknowledged"] * 3)
 
 
 async def test_callbacks_survive_the_gateways_absence_and_the_banks_death(world: Callable[..., Any]) -> None:
     """Made while nobody listened, killed with the bank, delivered once both are back."""
     bank, client, gateway = await world(is_open=False)
     await client.post("DF1", hand.payments(3))
-    await _until(lambda: bank.rows("SELECT * FROM artefacts WHERE channel = 'callback'"))
+    await until(lambda: bank.rows("SELECT * FROM artefacts WHERE channel = 'callback'"))
     bank.child.kill()
     await bank.start()
     await asyncio.sleep(0.3)
     assert not bank.rows("SELECT * FROM deliveries")
     await gateway.open()
-    await _until(lambda: gateway.statuses == [["SUCCESS"] * 3])
-    await _until(lambda: bank.column("SELECT how FROM deliveries") == ["acknowledged"])
+    await until(lambda: gateway.statuses == [["SUCCESS"] * 3])
+    await until(lambda: bank.column("SELECT how FROM deliveries") == ["acknowledged"])
 
 
 async def test_the_bank_gives_up_after_its_time_and_says_so(world: Callable[..., Any]) -> None:
     """Nobody ever listens: bounded, and in the ledger."""
     bank, client, _ = await world(is_open=False, json_https={"callback_give_up_real_seconds": 1})
     await client.post("DF1", hand.payments(1))
-    await _until(lambda: bank.column("SELECT how FROM deliveries") == ["gave_up"])
+    await until(lambda: bank.column("SELECT how FROM deliveries") == ["gave_up"])
 
 
 @pytest.mark.parametrize(
@@ -154,8 +145,8 @@ async def test_each_callback_fault_fires(world: Callable[..., Any], fault: str, 
     """What a strict gateway receives and refuses is what the fault names, and the truth arrives unless it was lost."""
     bank, client, gateway = await world(programme={"results": {"*": [fault]}, "repair_seconds": 600})
     await client.post("DF1", hand.payments(2))
-    await _until(lambda: len(gateway.good) == good and sorted(gateway.refused) == refused)
-    await _until(lambda: bank.column("SELECT fault FROM faults") == [fault])
+    await until(lambda: len(gateway.good) == good and sorted(gateway.refused) == refused)
+    await until(lambda: bank.column("SELECT fault FROM faults") == [fault])
     await asyncio.sleep(0.3)
     assert (len(gateway.good), sorted(gateway.refused)) == (good, refused)
     events = [event["eventId"] for event in gateway.good]
@@ -175,7 +166,7 @@ async def test_an_old_word_can_arrive_after_a_newer_one(world: Callable[..., Any
     one = {"callback_connections": 1}
     _, client, gateway = await world(programme=programme, report_every_seconds=60, json_https=one)
     await client.post("DF1", hand.payments(1))
-    await _until(lambda: len(gateway.good) == 2)
+    await until(lambda: len(gateway.good) == 2)
     assert gateway.statuses == [["RETURNED"], ["SUCCESS"]]
 
 

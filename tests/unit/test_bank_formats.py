@@ -73,6 +73,7 @@ def test_result_files_equal_the_samples_byte_for_byte() -> None:
         (b"|123456|", b"|0|", "F001"),
         (b"|CNY|", b"|USD|", "F001"),
         (b"TV02|", b"TV01|", "F001"),
+        (b"|2026\r\n", b"\xb2\xb9\xcc\xf9\xcc\xf9|2026\r\n", "F001"),
         (b"\r\nD|000003", b"\nD|000003", "F001"),
         (b"\xab", b"\xff", "F001"),
     ],

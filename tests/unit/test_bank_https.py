@@ -17,11 +17,10 @@ from tests.bank import hand
 from tests.bank.certificates import prepare
 from tests.bank.hand import Client, Reply
 from tests.bank.json_signing import Gate, Signer, text_of
-from tests.bank.process import BankProcess
+from tests.bank.process import PATIENCE_SECONDS, BankProcess, until
 
 Make = Callable[..., BankProcess]
 GONE = (aiohttp.ClientError, ConnectionError, TimeoutError)
-PATIENCE_SECONDS = 30
 FOR_EVER_SECONDS = 10**9
 
 
@@ -51,14 +50,6 @@ async def _client(bank: BankProcess) -> Client:
     if not bank.ready:
         await bank.start()
     return Client(prepare(bank.disk), bank.port)
-
-
-async def _until(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := what()):
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
-    return value
 
 
 def _signed_by_the_bank(client: Client, path: str, reply: Reply) -> bool:
@@ -288,7 +279,7 @@ async def test_a_query_can_be_stale_or_deny_while_settling(make: Make) -> None:
     bank = make(programme={"rates": {"query_stale": 10_000}})
     client = await _client(bank)
     await client.post("DF1", hand.payments(1))
-    await _until(lambda: bank.rows("SELECT * FROM credits"))
+    await until(lambda: bank.rows("SELECT * FROM credits"))
     page = await client.get("/v1/batches/DF1/items?after=&limit=500")
     assert [item["status"] for item in page.body["items"]] == ["PROCESSING"]
     assert (await client.get("/v1/batches/DF1")).body["status"] == "ACCEPTED"
@@ -311,7 +302,7 @@ async def test_every_status_has_its_form(make: Make) -> None:
     bank = make(programme={"accounts": accounts, "late_seconds": [900_000, 900_000]})
     client = await _client(bank)
     await client.post("DF1", hand.payments(4))
-    await _until(lambda: bank.rows("SELECT * FROM returns"))
+    await until(lambda: bank.rows("SELECT * FROM returns"))
     items = (await client.get("/v1/batches/DF1/items?after=&limit=500")).body["items"]
     assert [item["status"] for item in items] == ["FAILED", "RETURNED", "PROCESSING", "UNKNOWN"]
     assert (items[0]["reasonCode"], items[1]["reasonCode"]) == ("ACCT_NAME_MISMATCH", "ACCT_CLOSED")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import asyncssh
 import pytest
 
 from tests.bank import hand
-from tests.bank.process import BankProcess
+from tests.bank.process import BankProcess, until
 
 Make = Callable[..., BankProcess]
 GONE = (asyncssh.Error, ConnectionError, TimeoutError)
-PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -47,15 +45,6 @@ async def _upload(bank: BankProcess, batch: str, data: bytes, **login: Any) -> N
             await sftp.posix_rename(path + ".tmp", path)
 
 
-async def _until(what: Callable[[], Any]) -> Any:
-    """Wait for something to be true, within the patience of a test."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := what()):
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
-    return value
-
-
 def _paid(bank: BankProcess) -> int:
     return int(bank.column("SELECT count(*) FROM credits")[0])
 
@@ -67,7 +56,7 @@ async def test_a_file_travels_and_its_results_come_back(make: Make) -> None:
     bank = make(rcc_file={"authorized_keys": [public], "password": ""})
     await bank.start()
     await _upload(bank, "DF1", hand.batch_file("DF1", hand.payments(3)), client_keys=[key], password=None)
-    (result,) = await _until(lambda: list((bank.disk / "sftp" / "down").glob("*/*.res.ok")))
+    (result,) = await until(lambda: list((bank.disk / "sftp" / "down").glob("*/*.res.ok")))
     known = asyncssh.import_known_hosts(f"[127.0.0.1]:{bank.port} {bank.ready['host_key']}\n")
     options: dict[str, Any] = {"username": "gateway", "client_keys": [key], "known_hosts": known, "agent_path": None}
     async with (
@@ -113,7 +102,7 @@ async def test_each_fault_of_the_connection_fires_and_is_logged(make: Make, faul
         await _upload(bank, "DF1", data)
     assert bank.rows("SELECT fault, batch FROM faults") == [(fault, "DF1")]
     if taken:
-        await _until(lambda: _paid(bank) == 1)
+        await until(lambda: _paid(bank) == 1)
         assert bank.column("SELECT fault FROM submissions") == [fault]
         return
     assert not bank.rows("SELECT * FROM submissions")
@@ -121,7 +110,7 @@ async def test_each_fault_of_the_connection_fires_and_is_logged(make: Make, faul
     assert (folder / hand.file_name("DF1")).exists()
     assert not (folder / f"{hand.file_name('DF1')}.ok").exists()
     await _upload(bank, "DF1", data)
-    await _until(lambda: _paid(bank) == 1)
+    await until(lambda: _paid(bank) == 1)
     assert bank.column("SELECT transmission FROM submissions") == [2]
 
 
@@ -130,7 +119,7 @@ async def test_a_reading_can_be_cut_and_a_listing_can_lie(make: Make) -> None:
     bank = make(programme={"rates": {"query_drop": 10_000}, "results": {"*": ["hostile_names"]}})
     await bank.start()
     await _upload(bank, "DF1", hand.batch_file("DF1", hand.payments(1)))
-    (result,) = await _until(lambda: list((bank.disk / "sftp" / "down").glob("*/*.res")))
+    (result,) = await until(lambda: list((bank.disk / "sftp" / "down").glob("*/*.res")))
     day = f"/down/{result.parent.name}"
     with pytest.raises(GONE):
         async with (
@@ -161,13 +150,13 @@ async def test_kill_9_loses_and_repeats_nothing(make: Make) -> None:
         bank.child.kill()
         await bank.start()
     assert bank.ready["host_key"] == host_key
-    await _until(lambda: _paid(bank) >= 6 * 300)
+    await until(lambda: _paid(bank) >= 6 * 300)
     await asyncio.sleep(0.5)
     assert bank.rows("SELECT count(*), count(DISTINCT reference), sum(amount_fen) FROM credits") == [
         (1800, 1800, 1800 * 12_345)
     ]
     assert bank.column("SELECT count(*) FROM submissions") == [6]
-    await _until(lambda: len(list((bank.disk / "sftp" / "down").glob("*/*.res.ok"))) == 6)
+    await until(lambda: len(list((bank.disk / "sftp" / "down").glob("*/*.res.ok"))) == 6)
     assert len(list((bank.disk / "sftp" / "down").glob("*/*.ack"))) == 6
 
 
@@ -179,11 +168,11 @@ async def test_the_programme_changes_while_it_runs(make: Make) -> None:
     unfinished = bank.disk / "control.tmp"
     unfinished.write_text('{"programme": {"rates": {"reject": 10000}}, "top_up_fen": {"first": 12345}}')
     unfinished.replace(control)
-    await _until(lambda: bank.column("SELECT balance_fen FROM balance") == [12_345])
+    await until(lambda: bank.column("SELECT balance_fen FROM balance") == [12_345])
     bank.child.kill()
     await bank.start()
     await _upload(bank, "DF1", hand.batch_file("DF1", hand.payments(1)))
-    assert await _until(lambda: bank.column("SELECT fault FROM faults")) == ["reject"]
+    assert await until(lambda: bank.column("SELECT fault FROM faults")) == ["reject"]
     assert bank.column("SELECT delta_fen FROM balance") == [12_345, -12_345, 12_345]
 
 
@@ -192,7 +181,7 @@ async def test_a_bad_configuration_is_named_and_personal_data_is_not_printed(mak
     bank = make()
     await bank.start()
     await _upload(bank, "DF1", hand.batch_file("DF1", hand.payments(1)))
-    await _until(lambda: _paid(bank) == 1)
+    await until(lambda: _paid(bank) == 1)
     assert bank.child.stop() == 0
     assert bank.child.output.read_bytes().count(b"\n") == 1
     assert bank.child.errors.read_bytes() == b""
