@@ -30,7 +30,7 @@ from gateway.store.ids import payout_id
 from gateway.store.refusing import refusal
 from gateway.store.store import Store
 from gateway.vault import Vault
-from schemas.codec import Refused, parse_message
+from schemas.codec import Refused, parse_accepted, parse_message
 from schemas.masked import Masked
 from schemas.money import AS_WRITTEN_PATTERN, fen_from_yuan_text, sum_as_written
 from schemas.v1 import BatchPart, Funding, Kind, LineReason, ListLine, RefusalReason
@@ -132,7 +132,7 @@ class Intake:
         batch = judging.batch
         now = self._clock.now()
         raw = self._vault.unseal(judging.sealed, "batch_parts", batch["batch_no"], judging.part)
-        part = parse_message(Kind.BATCH, raw)
+        part = parse_accepted(raw)
         programme = self._reference.programmes[batch["programme"]]
         rules = self._reference.rules(programme, batch["county"], now.date())
         bindings = await self._bindings(judging, rules, part.items)

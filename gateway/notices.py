@@ -6,6 +6,7 @@ people whom the provider provably never saw are sent to again. The text is fixed
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
@@ -67,15 +68,12 @@ class Notifier:
 
     async def work(self) -> bool:
         """Make or follow up the calls that are due; whether there were any."""
-        now = self._clock.now()
-        busy = False
-        for notice in await self._store.notices.claim(now, CALLS_AT_ONCE):
-            busy = True
-            if notice["state"] == "DUE":
-                await self._send(notice)
-            else:
-                await self._follow_up(notice)
-        return busy
+        claimed = await self._store.notices.claim(self._clock.now(), CALLS_AT_ONCE)
+        works = [self._send(notice) if notice["state"] == "DUE" else self._follow_up(notice) for notice in claimed]
+        for outcome in await asyncio.gather(*works, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # the others are done; this one's lease runs out and it is found again
+        return bool(claimed)
 
     async def report(self, headers: Mapping[str, str], body: bytes) -> None:
         """Delivery reports by callback; CallbackRefused when they are not believed."""

@@ -110,7 +110,8 @@ class Verify:
             log.warning("probe unanswered", bank=bank.name, submission=claim.submission_id, exc_info=error)
         else:
             metrics.PROBES.labels(bank=bank.name, outcome="answered").inc()
-            await self._hear(bank, asked_at, evidence, artefacts, submission_id=claim.submission_id)
+            news = await self._store.evidence.news(bank.name, evidence)
+            await self._hear(bank, asked_at, news, artefacts, submission_id=claim.submission_id)
         await self._store.submissions.schedule(claim, self._next_question(bank, row))
 
     def _next_question(self, bank: Bank, row: Mapping[str, Any]) -> dt.datetime | None:
@@ -211,7 +212,7 @@ class Verify:
         await self._keep(bank, callback.artefact, quarantined=None)
         if bank.capabilities.callback_is_proof:
             await self._hear(bank, asked_at, evidence, ())
-        else:
+        elif not evidence or await self._store.evidence.news(bank.name, evidence):
             await self._store.submissions.ask_now(bank.name, callback.submissions, asked_at)
         try:
             new = await self._store.evidence.first_seen(bank.name, callback.event_id, digest, asked_at)

@@ -39,6 +39,7 @@ from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
 
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
 _RACES_ALLOWED = 5
+_OUTCOMES = {Proof.CREDITED: "CREDITED", Proof.REJECTED: "REJECTED", Proof.RETURNED: "RETURNED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,21 @@ class EvidenceBook:
         _count(heard.bank, recorded)
         return recorded
 
+    async def news(self, bank: str, evidence: Sequence[Evidence]) -> list[Evidence]:
+        """Evidence without exact repeats of outcomes on record: banks answer about whole submissions, again and again.
+
+        Only spares work: what is left out here would be a no-op in ``record``.
+        """
+        references = [e.reference for e in evidence if e.reference is not None and e.proof in _OUTCOMES]
+        rows = await self._engine.fetch("facts_on_record", bank, references) if references else []
+        known = {row["reference"]: row for row in rows}
+        fresh = [e for e in evidence if not _repeats(e, known.get(e.reference or ""))]
+        repeated = Counter(e.proof for e in evidence)
+        repeated.subtract(e.proof for e in fresh)
+        for proof, count in repeated.items():
+            metrics.EVIDENCE.labels(bank=bank, proof=proof, effect="noop").inc(count)
+        return fresh
+
     async def keep_artefact(
         self, bank: str, digest: bytes, name: str, sealed: bytes, at: dt.datetime, quarantined: str | None
     ) -> bool:
@@ -117,6 +133,18 @@ class EvidenceBook:
         if row is not None and bytes(row["digest"]) != digest:
             raise ValueError("an event came again with other content")
         return False
+
+
+def _repeats(item: Evidence, known: Mapping[str, Any] | None) -> bool:
+    """Whether ``item`` says, to the letter, what is on record."""
+    if known is None or known["state"] != _OUTCOMES.get(item.proof):
+        return False
+    if item.amount_fen is not None and item.amount_fen != known["amount_fen"]:
+        return False
+    if item.proof is Proof.REJECTED:
+        return True
+    column = "host_reference" if item.proof is Proof.CREDITED else "return_host_reference"
+    return bool(item.host_reference == known[column])
 
 
 class _Recording:

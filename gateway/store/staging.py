@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from adapters.contract import Reason
@@ -60,6 +61,7 @@ def receipt_id(issuer: str, batch_id: str, line: int, attempt: int, outcome: str
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+@lru_cache(maxsize=256)  # the receipts of a chunk share their times
 def moment(at: dt.datetime | None) -> str | None:
     """A time on the wire: Shanghai offset, whole seconds."""
     return None if at is None else at.astimezone(CHINA).isoformat(timespec="seconds")

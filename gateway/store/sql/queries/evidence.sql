@@ -105,3 +105,8 @@ SELECT digest FROM callback_events WHERE bank = $1 AND event_id = $2;
 -- Calls to the SMS provider, at most a hundred people each.
 INSERT INTO notices (batch_no, kind, signature, payouts, attempts, submissions, seqs, outcomes, due_at, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9);
+
+-- name: facts_on_record
+-- Outcomes already in the books, to tell news from what is read again.
+SELECT reference, state, amount_fen, host_reference, return_host_reference FROM attempts
+WHERE bank = $1 AND reference = ANY($2::text[]) AND state IN ('CREDITED', 'REJECTED', 'RETURNED');
