@@ -19,8 +19,10 @@ _DEMO = "tests.world.demo"
 
 
 def register(app: typer.Typer) -> None:
-    for command in (run, demo, migrate):
-        app.command()(command)
+    app.command()(run)
+    # What the demonstration itself can be asked (`--lines`, `--seed`...) is handed on; it knows it better.
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo)
+    app.command()(migrate)
 
 
 def run(config: ConfigFile) -> None:
@@ -47,13 +49,14 @@ async def _migrate(config: configuration.Config) -> list[int]:
 
 
 def demo(
+    context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print the addresses.")] = False,
 ) -> None:
     """Run the main job on this machine: PostgreSQL, a broker, two simulated banks, an SMS centre, a finance desk."""
     checkout = checkout_directory()
     if not (checkout / "tests" / "world" / "demo.py").is_file():
         raise CommandFailed("the demonstration is part of the checkout: run `make demo` there")
-    command = [sys.executable, "-m", _DEMO, *(["--keep"] if keep else [])]
+    command = [sys.executable, "-m", _DEMO, *(["--keep"] if keep else []), *context.args]
     sys.stdout.flush()
     os.chdir(checkout)
     # In place of this process, so that signals and the exit status are the demonstration's own.

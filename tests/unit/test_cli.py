@@ -89,15 +89,15 @@ def test_a_process_of_its_own_ends_with_the_status_and_no_traceback(tmp_path: Pa
 
 
 def test_the_demo_takes_the_place_of_the_command(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demonstration is started from the checkout, in this process's place, with --keep handed on."""
+    """The demonstration is started from the checkout, in this process's place, with its arguments handed on."""
     started: list[list[str]] = []
     (here.directory / "tests/world").mkdir(parents=True)
     (here.directory / "tests/world/demo.py").touch()
     monkeypatch.setattr(operating, "checkout_directory", lambda: here.directory)
     monkeypatch.setattr(os, "chdir", lambda path: started.append([str(path)]))
     monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
-    assert here.gateway("demo", "--keep").code == 0
-    assert started == [[str(here.directory)], [sys.executable, "-m", "tests.world.demo", "--keep"]]
+    assert here.gateway("demo", "--keep", "--lines", "300").code == 0
+    assert started == [[str(here.directory)], [sys.executable, "-m", "tests.world.demo", "--keep", "--lines", "300"]]
 
 
 def test_without_a_checkout_the_demo_says_where_it_is(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
