@@ -68,7 +68,7 @@ def test_a_breach_that_nobody_was_told_about_fails(tmp_path: Path, breach: Calla
     history.report(conflict=0)
     status, summary, _ = history.check()
     assert status == 1
-    assert "conflicts" in summary["problems"][0]
+    assert "conflicts are shown" in summary["problems"][0]
 
 
 def test_sending_after_a_contradiction_was_delivered_fails(tmp_path: Path) -> None:

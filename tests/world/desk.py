@@ -85,12 +85,14 @@ class Desk:
         self._key = SigningKey.load(Path(config.key_file))
         self._lists = [(each, *self._read(each)) for each in config.lists]
         self._items = {(header["batch_id"], item["line"]): item for _, header, items in self._lists for item in items}
+        self._lines = len(self._items)
         self._started_ms = self._first_start()
         self._cases: dict[str, tuple[int, Case]] = {}
         self._heard: Counter[str] = Counter()
         self._receipt_ids: set[str] = set()
         self._refused: Counter[str] = Counter()
         self._reports: dict[str, dict[str, Any]] = {}
+        self._notices_due = 0
         self._repeats: list[int] = []
         self._repeated: set[str] = set()
         self._decided: Counter[str] = Counter()
@@ -129,6 +131,8 @@ class Desk:
         self._receipt_ids.add(receipt["receipt_id"])
         outcome = receipt["outcome"] if receipt["attempt"] else "refused"
         self._heard[outcome] += 1
+        if outcome in ("credited", "returned"):
+            self._notices_due += desk_list.has_mobile(self._items[chunk["batch_id"], receipt["line"]])
         if outcome not in ("failed", "returned") or receipt["who_acts"] == "nobody":
             return  # what never reached a bank is planned again without us
         case = Case(
@@ -219,11 +223,14 @@ class Desk:
 
     def status(self) -> dict[str, Any]:
         return {
+            "lists": len(self.config.lists),
             "lists_waiting": len(self._lists),
+            "lines": self._lines,
             "published": len(self.outgoing.published),
             "receipts": dict(self._heard),
             "refusals": dict(self._refused),
             "reports": self._reports,
+            "notices_due": self._notices_due,
             "waiting": len(self._cases),
             "next_due_ms": min((due for due, _ in self._cases.values()), default=None),
             "orders": dict(self._decided),

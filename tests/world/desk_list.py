@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def funding(header: dict[str, Any], items: list[dict[str, Any]]) -> tuple[str, b
     )
     parse_message(Kind.FUNDING, raw)
     return funding_id, raw
+
+
+def has_mobile(item: dict[str, Any]) -> bool:
+    """Whether the person can be told by SMS."""
+    return re.fullmatch(r"1[3-9][0-9]{9}", "".join(item["phone"].split()).removeprefix("+86")) is not None
 
 
 def _two_decimals(amount: str) -> bool:

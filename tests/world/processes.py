@@ -181,6 +181,16 @@ class Child:
         return self._process.returncode
 
 
+def birth(pid: int) -> str:
+    """What tells a process from a later one under the same id: the moment it began. "" when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        alive = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return "" if Path("/proc/self/stat").exists() else alive.stdout.strip()
+    return "" if fields[0] == "Z" else fields[19]
+
+
 def python_module(module: str, *arguments: str | Path) -> list[str]:
     """The command line of one of our own modules in this interpreter."""
     return [sys.executable, "-m", module, *(str(argument) for argument in arguments)]

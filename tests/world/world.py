@@ -22,7 +22,7 @@ from tests.world import layout
 from tests.world.broker import EMBEDDED_LIMITS, Broker, EmbeddedBroker, select_broker
 from tests.world.plan import Plan
 from tests.world.postgres import EmbeddedPostgres, migrate
-from tests.world.processes import Child, ChildError, free_port, python_module, run_apart
+from tests.world.processes import Child, ChildError, birth, free_port, python_module, run_apart
 
 BANKS = ("rcc_file", "json_https")
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
@@ -184,7 +184,11 @@ class World:
             "https_bank": f"https://localhost:{self.ports.json_https}",
             "sms_centre": f"http://127.0.0.1:{self.ports.sms}",
             "clock": self.environment.get("GATEWAY_CLOCK", ""),
-            "pids": {name: child.pid for name, child in self.everybody().items() if child.running},
+            "processes": {
+                name: {"pid": child.pid, "birth": birth(child.pid)}
+                for name, child in self.everybody().items()
+                if child.running
+            },
         }
 
     def everybody(self) -> dict[str, Child]:
@@ -211,12 +215,7 @@ class World:
 
     async def metrics(self) -> dict[str, dict[str, float]]:
         """``{name: {labels: value}}`` of what the gateway exposes; empty while it is away."""
-        found: dict[str, dict[str, float]] = {}
-        for line in (await self.get("/metrics") or "").splitlines():
-            match = _SAMPLE.match(line)
-            if match:
-                found.setdefault(match[1], {})[match[2] or ""] = float(match[3])
-        return found
+        return parse_metrics(await self.get("/metrics") or "")
 
     def desk_status(self) -> dict[str, Any]:
         path = self.directory / "desk" / "status.json"
@@ -225,6 +224,16 @@ class World:
     def outlooks(self) -> dict[str, dict[str, int]]:
         """What each bank has planned and not yet done."""
         return {bank: outlook.read(self.directory / bank) for bank in BANKS}
+
+
+def parse_metrics(page: str) -> dict[str, dict[str, float]]:
+    """Prometheus' text format as ``{name: {labels: value}}``; samples, never money to be paid."""
+    found: dict[str, dict[str, float]] = {}
+    for line in page.splitlines():
+        match = _SAMPLE.match(line)
+        if match:
+            found.setdefault(match[1], {})[match[2] or ""] = float(match[3])  # a sample, never money
+    return found
 
 
 def merged(text: str, sections: dict[str, dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--receipts", type=Path, required=True, help="receipts as read from their topic, JSON lines")
     asked.add_argument("--reports", type=Path, help="batch reports, JSON lines")
     asked.add_argument("--refusals", type=Path, help="refusals, JSON lines")
+    asked.add_argument("--metrics", type=Path, help="a dump of /metrics: scanned, and read for payouts in conflict")
     asked.add_argument("--sms", type=Path, help="the SMS centre's ledger.sqlite")
     asked.add_argument("--scan", type=Path, action="append", default=[], help="file or directory without personal data")
     asked.add_argument("--running", action="store_true", help="not at rest: payments and receipts may still be owed")
@@ -38,8 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     approved = inputs.read(asked.inputs, cancelled=told.cancelled)
     books = ledgers.read(asked.ledger)
     joined = stories.join(approved, books, told)
-    verdict = rules.judge(joined, books, told, at_rest=not asked.running)
-    topics = [path for path in (asked.receipts, asked.reports, asked.refusals) if path is not None and path.exists()]
+    page = asked.metrics.read_text(encoding="utf-8") if asked.metrics is not None else ""
+    verdict = rules.judge(joined, books, told, at_rest=not asked.running, frozen=frozen(page))
+    named = (asked.receipts, asked.reports, asked.refusals, asked.metrics)
+    topics = [path for path in named if path is not None and path.exists()]
     hits = privacy.scan(privacy.Canaries(approved.personal), [*topics, *asked.scan])
     verdict.findings += [Finding("PII", hit.file, f"a {hit.kind} at byte {hit.offset}") for hit in hits]
     sms = notices.judge(asked.sms, joined, verdict.problems) if asked.sms is not None else None
@@ -54,13 +58,12 @@ def summary(
 ) -> dict[str, Any]:
     """The machine's last line."""
     final = {"credited": 0, "failed": 0, "cancelled": 0, "open": 0}
-    frozen = {one.story.payout.name for one in verdict.broken}
     for story in joined.stories:
         final[standing(story)] += 1
     rails = [rail for story in joined.stories for rail in story.rails]
     return {
         "counters": verdict.counters(),
-        "bank_broke_word": len(frozen),
+        "bank_broke_word": len(verdict.broken),
         "problems": verdict.problems,
         "payouts": len(joined.stories),
         "refused": len(joined.refused),
@@ -74,6 +77,12 @@ def summary(
         "faults": books.faults,
         "sms": sms,
     }
+
+
+def frozen(page: str) -> int:
+    """Payouts in conflict by the gateway's gauge, 0 where the page does not say."""
+    match = re.search(r'^payout_payouts[{]bucket="conflict"[}] ([0-9]+)', page, re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def standing(story: Story) -> str:

@@ -1,0 +1,174 @@
+"""Follows a running world from outside until it has come to rest, and kills the gateway on the way if asked to.
+
+At rest means: the desk has published everything and decided every case; each bank has done everything it had planned;
+nothing waits for funds, is queued, in flight or in doubt; every batch without a frozen payout has its final report;
+every receipt that is owed has been read; and the notices have stopped coming. All of it has to hold for a moment, not
+for an instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.world.world import BANKS, World
+
+LOOK_SECONDS = 0.25
+STEADY_SECONDS = 1.5
+NOTICES_SILENT_SECONDS = 4
+PLANNED = ("credits", "rejections", "returns", "callbacks")
+OPEN_BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt")
+_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What can be seen from outside at one moment."""
+
+    seconds: float  # real seconds since the start, never money
+    now: dt.datetime  # business time
+    lines: int
+    receipts: dict[str, int]
+    refusals: dict[str, int]
+    orders: dict[str, int]
+    waiting: int  # cases the desk has not decided
+    open: int | None  # payouts neither credited, failed, cancelled nor frozen, by the gateway's metrics; None: away
+    to_come: dict[str, int]  # what the banks have planned and not done
+    returned: int  # returns in the banks' ledgers
+    notices: int
+    notices_due: int
+    lives: int
+    lists_waiting: int
+    conflict: int  # frozen payouts, by the gateway's metrics: their batches issue no final report
+    reports_open: int  # batches without a final report that is empty of open payouts
+
+    @property
+    def settled(self) -> bool:
+        """Everything but the notices is at rest."""
+        return (
+            self.lines > 0
+            and not self.lists_waiting
+            and not self.waiting
+            and self.open == 0
+            and (not self.reports_open or self.conflict > 0)
+            and not any(self.to_come.values())
+            and self.receipts.get("returned", 0) >= self.returned
+        )
+
+    @property
+    def notices_may_travel(self) -> bool:
+        return dt.time(9, 30) <= self.now.time() < dt.time(21)
+
+
+@dataclass
+class Run:
+    """One run of a world. ``kill_at`` are real seconds after the start of the run at which the gateway dies."""
+
+    world: World
+    kill_at: Sequence[float] = ()  # real seconds, never money
+    limit_seconds: float = 115
+    restart_after: float = 0.3
+    started: float = field(default_factory=time.monotonic)
+    kills: int = 0
+
+    async def to_rest(self, show: Callable[[Snapshot], None] = lambda _: None) -> bool:
+        """Follow until rest; False when the time ran out before."""
+        killer = asyncio.create_task(self._kill())
+        try:
+            return await self._follow(show, killer)
+        finally:
+            killer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await killer
+
+    async def _follow(self, show: Callable[[Snapshot], None], killer: asyncio.Task[None]) -> bool:
+        settled_at: float | None = None
+        last_notice, notices = time.monotonic(), -1
+        while time.monotonic() - self.started < self.limit_seconds:
+            self._demand_everybody()
+            seen = await self.look()
+            show(seen)
+            now = time.monotonic()
+            if seen.notices != notices or not seen.notices_may_travel:
+                last_notice, notices = now, seen.notices
+            if not seen.settled or not killer.done():
+                settled_at = None
+            elif settled_at is None:
+                settled_at = now
+            told = seen.notices >= seen.notices_due or now - last_notice > NOTICES_SILENT_SECONDS
+            if settled_at is not None and now - settled_at >= STEADY_SECONDS and told:
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
+
+    def _demand_everybody(self) -> None:
+        """A simulator that died would make the run wait for nothing; the gateway may die: that is what is tested."""
+        for name, child in self.world.everybody().items():
+            if name != "gateway" and not child.running:
+                raise RuntimeError(f"{name} ended with status {child.returncode}: {child.last_words()}")
+
+    async def _kill(self) -> None:
+        gateway = self.world.children["gateway"]
+        for moment in sorted(self.kill_at):
+            await asyncio.sleep(max(0.0, self.started + moment - time.monotonic()))
+            self.world.kill_gateway()
+            self.kills += 1
+            await asyncio.sleep(self.restart_after)
+            self.world.start_gateway()
+        while not gateway.running:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> Snapshot:
+        status = self.world.desk_status()
+        metrics = await self.world.metrics()
+        buckets = metrics.get("payout_payouts", {})
+        outlooks = self.world.outlooks()
+        reports = status.get("reports", {}).values()
+        return Snapshot(
+            seconds=time.monotonic() - self.started,
+            now=self._now(),
+            lines=status.get("lines", 0),
+            receipts=status.get("receipts", {}),
+            refusals=status.get("refusals", {}),
+            orders=status.get("orders", {}),
+            waiting=status.get("waiting", 0),
+            open=sum(round(buckets.get(f'bucket="{name}"', 0)) for name in OPEN_BUCKETS) if buckets else None,
+            to_come={key: sum(outlooks[bank][key] for bank in BANKS) for key in PLANNED},
+            returned=sum(_count(self.world, f"{bank}/ledger.sqlite", "returns") for bank in BANKS),
+            notices=_count(self.world, "sms/ledger.sqlite", "messages"),
+            notices_due=status.get("notices_due", 0),
+            lives=self.world.children["gateway"].lives,
+            lists_waiting=status.get("lists_waiting", 1),
+            conflict=round(buckets.get('bucket="conflict"', 0)),
+            reports_open=sum(map(_is_open, reports)) + max(status.get("lists", 1) - len(reports), 0),
+        )
+
+    def _now(self) -> dt.datetime:
+        start = dt.datetime.fromisoformat(self.world.plan.start)
+        passed = dt.timedelta(seconds=(time.time() - self.world.epoch) * self.world.plan.scale)
+        return (start + passed).astimezone(_SHANGHAI)
+
+
+def random_moments(seed: int, count: int, first: float, last: float) -> list[float]:
+    """Real seconds at which to kill, by a seed."""
+    chance = random.Random(seed)
+    return sorted(chance.uniform(first, last) for _ in range(count))
+
+
+def _is_open(report: dict[str, Any]) -> bool:
+    return report["kind"] != "FINAL" or any(report[bucket]["count"] for bucket in OPEN_BUCKETS)
+
+
+def _count(world: World, ledger: str, table: str) -> int:
+    path = world.directory / ledger
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
