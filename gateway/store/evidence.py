@@ -157,6 +157,7 @@ class _Recording:
         self._submissions: dict[int, _Submission] = {}
         self._kept: list[tuple[Evidence, str, int | None]] = []
         self._frozen: set[int] = set()
+        self._stop_for: Reason | None = None
         self._result = Recorded()
 
     async def run(self, evidence: Sequence[Evidence]) -> Recorded:
@@ -218,6 +219,8 @@ class _Recording:
             self._result.effects[item.proof, "noop"] += 1
             return []
         self._result.effects[item.proof, "move"] += 1
+        if verdict is State.IN_DOUBT and item.reason is Reason.DUPLICATE:
+            self._stop_for = item.reason  # the bank holds other bytes under our reference: stop, and a person looks
         submission.state = verdict.value
         submission.acknowledged = submission.acknowledged or item.proof in (Proof.RECEIVED, Proof.IN_PROCESS)
         if verdict is State.DEFERRED:
@@ -324,7 +327,11 @@ class _Recording:
         await self._tell(ledger, changed)
         for submission in self._submissions.values():
             if submission.retire is not None:
-                await self._pause(submission, submission.retire)
+                await retire_unsent(self._connection, submission.row["submission_id"], self._heard.at)
+                self._stop_for = submission.retire
+        if self._stop_for is not None:
+            await self._connection.execute(sql("pause_bank"), self._heard.bank, self._heard.at, self._stop_for.value)
+            self._result.paused = True
         self._chronicle(ledger, changed)
         await ledger.write(self._connection)
 
@@ -393,11 +400,6 @@ class _Recording:
                 len(burned), self._heard.at, self._heard.reference_alphabet, self._heard.reference_length
             )
             await replan_lines(self._connection, submission_id, burned, fresh, self._heard.at)
-
-    async def _pause(self, submission: _Submission, reason: Reason) -> None:
-        await retire_unsent(self._connection, submission.row["submission_id"], self._heard.at)
-        await self._connection.execute(sql("pause_bank"), self._heard.bank, self._heard.at, reason.value)
-        self._result.paused = True
 
     def _chronicle(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         """One event a batch for this chunk: what moved, what contradicted."""

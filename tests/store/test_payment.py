@@ -247,6 +247,19 @@ async def test_a_format_refusal_pauses_the_bank_and_makes_no_receipt(gateway: Ga
     assert await gateway.buckets() == {"in_flight": 2}
 
 
+async def test_other_bytes_under_our_reference_stop_the_bank(gateway: Gateway) -> None:
+    """A bank that holds another content under our reference is asked, not sent to, and a person is called."""
+
+    def other_digest(rendered: kit.Rendered, wire: kit.ToyWire) -> list[Evidence]:
+        wire.crossed = True
+        return [Evidence(Proof.IN_DOUBT, reason=Reason.DUPLICATE, code="409_OTHER_DIGEST")]
+
+    gateway.bank.submits = other_digest
+    await gateway.pay(2)
+    assert await gateway.buckets() == {"in_doubt": 2}
+    assert await gateway.store.submissions.paused() == {"rcc_file": "DUPLICATE"}
+
+
 async def test_short_funds_at_the_bank_wait_and_travel_again_unchanged(gateway: Gateway) -> None:
     """FUNDS_SHORT took nothing: same reference, same bytes, later, and no failed receipt."""
     answers = [[Evidence(Proof.NOT_TAKEN, reason=Reason.FUNDS_SHORT, code="F007")], [Evidence(Proof.RECEIVED)]]
