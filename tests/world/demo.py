@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--breaches", action="store_true", help="now and then a bank breaks its word")
     asked.add_argument("--broker", choices=("embedded", "best"), default="embedded", help="best: Apache Kafka if there")
     asked.add_argument("--directory", type=Path, help="where to work; default: a new one below .demo/")
-    asked.add_argument("--remove", action="store_true", help="remove the directory after a clean run")
+    asked.add_argument("--remove", action="store_true", help="remove the whole directory after a clean run")
     return asked
 
 
@@ -108,10 +108,11 @@ def finish(world: World, asked: argparse.Namespace, console: Console, outcome: O
     show_outcome(console, outcome)
     if asked.keep:
         for name, where in world.addresses().items():
-            console.print(f"{name}: {where}", highlight=False, soft_wrap=True, markup=False)
+            shown = ", ".join(f"{who} {one['pid']}" for who, one in where.items()) if name == "processes" else where
+            console.print(f"{name}: {shown}", highlight=False, soft_wrap=True, markup=False)
         console.print(f"stop it with: {sys.executable} -m tests.world.demo --stop {world.directory}", soft_wrap=True)
-    elif asked.remove and outcome.clean:
-        shutil.rmtree(world.directory)
+    elif outcome.clean:  # what is left of a clean run is small, and enough to read up on it
+        shutil.rmtree(world.directory if asked.remove else world.directory / "postgres")
     print(json.dumps(outcome.summary), flush=True)
     return 0 if outcome.clean else 1
 

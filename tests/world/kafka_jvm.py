@@ -127,6 +127,7 @@ class JvmBroker:
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",  # a killed member is given up in seconds, not in ten
             "message.max.bytes": str(8 * 1024 * 1024),
             **self._settings,
         }

@@ -124,7 +124,6 @@ class Plan:
         # What the banks declare, and half an hour more: a bank counts from when it received the bytes.
         bank["settling_seconds"] = self.settling_seconds + HOUR // 2
         sections: dict[str, dict[str, Any]] = {
-            "kafka": {"session_timeout_seconds": 3},
             "timing": {
                 "lease_seconds": 4,
                 "idle_milliseconds": 50,

@@ -7,6 +7,7 @@ read them and with the money as the banks booked it. None of the three is truste
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.world.desk_hostile import EXPECTED
 from tests.world.processes import PROJECT
 from tests.world.world import BANKS, World, parse_metrics
 
@@ -99,6 +101,7 @@ def conclude(world: World, seconds: int, *, rested: bool, expected: Path | None 
     verdict, printed = check(world, at_rest=rested)
     status = world.desk_status()
     told, differs = gateway_says(status, parse_metrics((world.directory / "metrics.txt").read_text()))
+    wrong, hostile = compare_hostile(world.directory / "desk")
     summary = {
         "lines": status["lines"],
         "refused": len(heard.refused),
@@ -115,14 +118,14 @@ def conclude(world: World, seconds: int, *, rested: bool, expected: Path | None 
     }
     faults = [*differs, *([] if rested else ["the run did not come to rest in its time"])]
     faults += [f"{name} is {count}" for name, count in verdict["counters"].items() if count]
-    faults += verdict["problems"]
+    faults += [*verdict["problems"], *wrong]
     faults += list(disagreements(summary, told, heard, verdict))
     differences, compared = (
         compare_refusals(heard, expected, status["lines"]) if expected is not None else (0, "not compared")
     )
     if differences:
         faults.append(compared)
-    return Outcome(summary, faults, compared, printed)
+    return Outcome(summary, faults, f"{compared}; {hostile}", printed)
 
 
 def gateway_says(status: dict[str, Any], metrics: dict[str, dict[str, float]]) -> tuple[dict[str, int], list[str]]:
@@ -168,6 +171,26 @@ def disagreements(
         yield f"the checker approves {verdict['payouts']} lines and refuses {verdict['refused']}"
     if heard.outcomes["returned"] != verdict["returns"]:
         yield f"{heard.outcomes['returned']} returned receipts for {verdict['returns']} returns"
+
+
+def compare_hostile(directory: Path) -> tuple[list[str], str]:
+    """Each message that nobody may believe against the refusal it was answered with, by the digest of its bytes."""
+    answered: dict[str, set[str]] = {}
+    for line in (directory / "refusals.jsonl").read_text(encoding="utf-8").splitlines():
+        refusal = json.loads(json.loads(line)["value"])
+        answered.setdefault(refusal["digest"], set()).add(refusal["reason"])
+    wrong: list[str] = []
+    sent = 0
+    for path in sorted((directory / "inputs").glob("[0-9]*.json")):
+        about = json.loads(path.read_text())
+        if not about["identity"].startswith("hostile-"):
+            continue
+        sent += 1
+        kind = about["identity"].removeprefix("hostile-")
+        digest = hashlib.sha256(path.with_suffix(f".{about['kind']}").read_bytes()).hexdigest()
+        if answered.get(digest) != {EXPECTED[kind]}:
+            wrong.append(f"hostile message {kind}: answered {sorted(answered.get(digest, set())) or 'by nothing'}")
+    return wrong, f"{sent - len(wrong)} of {sent} hostile messages were refused for the expected reason"
 
 
 def compare_refusals(heard: Heard, expected: Path, lines: int) -> tuple[int, str]:

@@ -1,0 +1,152 @@
+"""When a run is over, what a watcher is shown, and that a plan's settings are settings the gateway knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gateway import config as configuration
+from tests.world import layout
+from tests.world.demo_screen import Screen, progress_of
+from tests.world.plan import BREACHES, HONEST, Plan, fresh_directory
+from tests.world.processes import Child, birth
+from tests.world.run import Snapshot, random_moments
+from tests.world.world import merged, parse_metrics
+
+NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.timezone(dt.timedelta(hours=8)))
+RESTED = Snapshot(
+    seconds=50,
+    now=NOON,
+    lines=100,
+    receipts={"credited": 93, "returned": 3, "failed": 2, "refused": 10},
+    refusals={},
+    orders={"REISSUE": 5},
+    waiting=0,
+    open=0,
+    to_come={"credits": 0, "rejections": 0, "returns": 0, "callbacks": 0},
+    returned=3,
+    notices=90,
+    notices_due=96,
+    lives=1,
+    lists_waiting=0,
+    conflict=0,
+    reports_open=0,
+)
+
+
+def test_a_run_is_over_when_nothing_is_owed() -> None:
+    """The example that all others differ from in one thing."""
+    assert RESTED.settled
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lines": 0},
+        {"waiting": 1},
+        {"open": 1},
+        {"open": None},
+        {"to_come": {"returns": 1}},
+        {"to_come": {"callbacks": 1}},
+        {"returned": 4},
+        {"lists_waiting": 1},
+        {"reports_open": 1},
+    ],
+)
+def test_a_run_goes_on_while_anything_is_owed(change: dict[str, Any]) -> None:
+    """A planned return, an undecided case, an unread receipt, a gateway that is away: none may be cut off."""
+    assert not dataclasses.replace(RESTED, **change).settled
+
+
+def test_a_frozen_payout_does_not_keep_a_run_from_ending() -> None:
+    """Its batch has no final report until people decide, and there are no people here."""
+    assert dataclasses.replace(RESTED, reports_open=1, conflict=1).settled
+
+
+def test_kills_fall_at_the_seeds_moments() -> None:
+    """The same seed kills at the same moments, in order and within the bounds."""
+    moments = random_moments(3, 20, 1.0, 30.0)
+    assert moments == random_moments(3, 20, 1.0, 30.0) == sorted(moments)
+    assert moments != random_moments(4, 20, 1.0, 30.0)
+    assert 1.0 <= moments[0] < moments[-1] <= 30.0
+
+
+def test_progress_counts_what_happened() -> None:
+    """A return takes a credit back on the bars as it does in the world."""
+    bars = progress_of(RESTED)
+    assert bars["credited"] == (90, 90)
+    assert bars["decided"] == (5, 5)
+    assert bars["notices"] == (90, 96)
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    """A log file gets a line every few seconds and no cursor movements."""
+    printed = io.StringIO()
+    with Screen(Console(file=printed, width=200)) as screen:
+        for seconds in (0, 1, 2, 5, 6):
+            screen.show(dataclasses.replace(RESTED, seconds=seconds))
+    assert printed.getvalue().count("\n") == 2
+    assert "\x1b" not in printed.getvalue()
+
+
+def test_the_plans_settings_load_in_the_gateway(tmp_path: Path) -> None:
+    """The configuration of a run has no setting that the gateway refuses, down to the banks' own sections."""
+    from gateway.banks import open_banks
+
+    file = layout.lay_out(tmp_path, layout.Addresses(kafka="127.0.0.1:9", gateway_host="127.0.0.1"))
+    plan = Plan(tmp_path, gateway={"log": {"level": "DEBUG"}})
+    file.write_text(merged(file.read_text(), plan.sections()))
+    config = configuration.load(file)
+    assert config.timing.lease_seconds == 4
+    assert config.log.level == "DEBUG"
+    banks = open_banks(config)
+    assert all(bank.capabilities.settling_seconds > plan.settling_seconds for bank in banks.values())
+
+
+def test_the_plans_programmes_are_known_to_the_banks(tmp_path: Path) -> None:
+    """Every fault that a plan asks for exists, and the rates of no class exceed certainty."""
+    from tests.bank.config import ProgrammeConfig
+    from tests.bank.programme import Programme
+
+    for faults in (HONEST, BREACHES):
+        for profile in ("rcc_file", "json_https"):
+            given = Plan(tmp_path, faults=faults).programme(profile)
+            Programme(1, ProgrammeConfig(**given), profile)
+
+
+def test_an_honest_plan_breaks_no_word() -> None:
+    """What the demonstration asks for by default is an ordinary week."""
+    breaking = {"wrong_amount", "credit_after_reject", "contradiction", "hidden"}
+    assert not breaking & (HONEST.rcc_file.keys() | HONEST.json_https.keys())
+    assert breaking & (BREACHES.rcc_file.keys() | BREACHES.json_https.keys())
+
+
+def test_metrics_are_read_with_their_labels() -> None:
+    """Counters, gauges and infinities of Prometheus' text format; comments are left out."""
+    page = '# HELP x y\nx_total 3.0\npayout_payouts{bucket="queued"} 2\nd{clock="limit"} +Inf\n'
+    assert parse_metrics(page)["payout_payouts"] == {'bucket="queued"': 2}
+    assert parse_metrics(page)["d"]['clock="limit"'] == float("inf")  # a sample, never money
+
+
+def test_a_reused_process_id_is_not_the_same_process(tmp_path: Path) -> None:
+    """`--stop` ends only what was started: a process is named by its id and the moment of its birth."""
+    assert birth(os.getpid()) == birth(os.getpid()) != ""
+    child = Child("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path)
+    child.start()
+    born = birth(child.pid)
+    child.kill()
+    assert birth(child.pid) != born
+
+
+def test_runs_get_directories_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two demonstrations at once do not share a directory."""
+    monkeypatch.setattr("tests.world.plan.PROJECT", tmp_path)
+    assert fresh_directory() != fresh_directory()
