@@ -39,13 +39,25 @@ from schemas.codec import MOST_BYTES, Refused
 from schemas.strict_json import loads
 from schemas.v1 import Kind, RefusalReason
 
-__all__ = ["AUDIENCE", "KeyRing", "KeyRingFault", "Refused", "SigningKey", "Verified", "demand_issuer", "sign"]
+__all__ = [
+    "AUDIENCE",
+    "LAPSED",
+    "KeyRing",
+    "KeyRingFault",
+    "Refused",
+    "SigningKey",
+    "Verified",
+    "demand_issuer",
+    "sign",
+]
 
 AUDIENCE: Final = "payout-gateway"
 HEADER_NAME: Final = "jws"  # of the Kafka record
 MOST_HEADER_BYTES: Final = 4_096
 LONGEST_AHEAD: Final = dt.timedelta(minutes=5)
 GREATEST_AGE: Final = dt.timedelta(days=30)
+# The signature fits, but time has passed over it. Bytes that were accepted before that are a repeat, not a refusal.
+LAPSED: Final = frozenset({RefusalReason.STALE, RefusalReason.KEY_REVOKED, RefusalReason.KEY_NOT_VALID})
 TYP: Final[Mapping[Kind, str]] = {
     Kind.BATCH: "payout-batch-part+jws",
     Kind.FUNDING: "payout-funding+jws",

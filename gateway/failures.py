@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway import metrics
-from gateway.approval import KeyRing, demand_issuer
+from gateway.approval import LAPSED, KeyRing, demand_issuer
 from gateway.banks import Bank
 from gateway.clock import Clock
 from gateway.config import Config
@@ -26,6 +26,7 @@ from gateway.store.batches import Signed, Stored
 from gateway.store.orders import OrderHead, OrderRefused, Reissue, StillJudging
 from gateway.store.store import Store
 from gateway.vault import Vault
+from schemas.codec import Refused as Unbelieved
 from schemas.codec import parse_message
 from schemas.v1 import Kind, Order, OrderKind, RefusalReason
 
@@ -64,10 +65,16 @@ class Failures:
     async def take_order(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.orders``; raises schemas' Refused for what cannot be believed or read."""
         now = self._clock.now()
-        verified = self._keyring.verify(signature, raw, Kind.ORDER, now)
+        digest = hashlib.sha256(raw).digest()
+        try:
+            verified = self._keyring.verify(signature, raw, Kind.ORDER, now)
+        except Unbelieved as refused:
+            if refused.reason in LAPSED and await self._is_known(raw, digest):
+                return Stored(repeated=True)
+            raise
         order = parse_message(Kind.ORDER, raw)
         demand_issuer(verified, order.issuer)
-        signed = Signed(hashlib.sha256(raw).digest(), verified.kid, (signature or b"").decode("ascii"), now)
+        signed = Signed(digest, verified.kid, (signature or b"").decode("ascii"), now)
         head = OrderHead(
             issuer=order.issuer,
             order_id=order.order_id,
@@ -84,6 +91,14 @@ class Failures:
         if order.kind is not OrderKind.REISSUE or stored.refused:
             log.info("order decided", kind=order.kind.value, outcome=outcome, order_id=order.order_id)
         return stored
+
+    async def _is_known(self, raw: bytes, digest: bytes) -> bool:
+        """Whether these bytes were decided while their key was good: a record read again, not a new order."""
+        try:
+            order = parse_message(Kind.ORDER, raw)
+        except Unbelieved:
+            return False
+        return await self._store.batches.is_known(order.issuer, order.order_id, None, digest)
 
     async def _decide(self, head: OrderHead, order: Order) -> Stored:
         for _ in range(_JUDGING_POLLS):

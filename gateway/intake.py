@@ -12,11 +12,11 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from gateway import metrics
-from gateway.approval import KeyRing, Verified, demand_issuer
+from gateway.approval import LAPSED, KeyRing, Verified, demand_issuer
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.deadlines import Deadlines
@@ -33,7 +33,7 @@ from gateway.vault import Vault
 from schemas.codec import Refused, parse_accepted, parse_message
 from schemas.masked import Masked
 from schemas.money import AS_WRITTEN_PATTERN, fen_from_yuan_text, sum_as_written
-from schemas.v1 import BatchPart, Funding, Kind, LineReason, ListLine, RefusalReason
+from schemas.v1 import BatchPart, Kind, LineReason, ListLine, RefusalReason
 
 log = get_logger("intake")
 _AS_WRITTEN = re.compile(AS_WRITTEN_PATTERN).fullmatch
@@ -56,7 +56,12 @@ class Intake:
     async def take_batch(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.batches``; raises Refused for what cannot be believed or read."""
         now = self._clock.now()
-        verified = self._keyring.verify(signature, raw, Kind.BATCH, now)
+        try:
+            verified = self._keyring.verify(signature, raw, Kind.BATCH, now)
+        except Refused as refused:
+            if refused.reason in LAPSED and await self._is_known(Kind.BATCH, raw):
+                return Stored(repeated=True)
+            raise
         part = parse_message(Kind.BATCH, raw)
         demand_issuer(verified, part.issuer)
         head = _part_head(part)
@@ -73,8 +78,13 @@ class Intake:
     async def take_funding(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.funding``; raises Refused."""
         now = self._clock.now()
-        verified = self._keyring.verify(signature, raw, Kind.FUNDING, now)
-        funding: Funding = parse_message(Kind.FUNDING, raw)
+        try:
+            verified = self._keyring.verify(signature, raw, Kind.FUNDING, now)
+        except Refused as refused:
+            if refused.reason in LAPSED and await self._is_known(Kind.FUNDING, raw):
+                return Stored(repeated=True)
+            raise
+        funding = parse_message(Kind.FUNDING, raw)
         demand_issuer(verified, funding.issuer)
         amount_fen = fen_from_yuan_text(funding.amount)
         if amount_fen == 0:
@@ -88,6 +98,18 @@ class Intake:
             _signed(raw, verified, signature, now),
             raw,
         )
+
+    async def _is_known(self, kind: Literal[Kind.BATCH, Kind.FUNDING], raw: bytes) -> bool:
+        """Whether these bytes were accepted while their key was good: a record read again, not a new approval."""
+        known = self._store.batches.is_known
+        try:
+            if kind is Kind.BATCH:
+                part = parse_message(Kind.BATCH, raw)
+                return await known(part.issuer, part.batch_id, part.part, _digest(raw))
+            funding = parse_message(Kind.FUNDING, raw)
+            return await known(funding.issuer, funding.funding_id, None, _digest(raw))
+        except Refused:
+            return False
 
     async def judge_next(self) -> bool:
         """Judge one part of the oldest complete list; whether there was one."""
@@ -206,8 +228,12 @@ def _raw_fields(line: ListLine) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
+def _digest(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()
+
+
 def _signed(raw: bytes, verified: Verified, signature: bytes | None, now: dt.datetime) -> Signed:
-    return Signed(hashlib.sha256(raw).digest(), verified.kid, (signature or b"").decode("ascii"), now)
+    return Signed(_digest(raw), verified.kid, (signature or b"").decode("ascii"), now)
 
 
 def _part_head(part: BatchPart) -> PartHead:

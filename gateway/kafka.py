@@ -64,12 +64,20 @@ class Inbox:
         if not fetched:
             return False
         self._busy = True
+        failures: list[Exception] = []
         try:
+            # Each partition by itself: what was fetched of the others stands behind their positions already, and a
+            # turn that ended here would never come back to it.
             for partition, records in fetched.items():
-                await self._handle(consumer, partition, records)
+                try:
+                    await self._handle(consumer, partition, records)
+                except Exception as error:
+                    failures.append(error)
         finally:
             self._busy = False
             self._progress_at = time.monotonic()
+        if failures:
+            raise failures[0]
         return True
 
     async def _handle(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: Sequence[Any]) -> None:

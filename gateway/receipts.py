@@ -8,6 +8,7 @@ publish that timed out is in doubt and goes again; readers deduplicate by ``rece
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from schemas.v1 import BatchReport, RefusedTally, Tally
 log = get_logger("receipts")
 RECORDS_AT_ONCE = 50
 BILLIONTHS_OF_A_FEN = 10**7
+LONGEST_ID = 100  # of a message
 
 
 class PublishInDoubt(Exception):
@@ -102,7 +104,7 @@ def _report(
     message = BatchReport.model_validate(
         {
             "schema": "payout.batch-report/v1",
-            "report_id": f"{batch['issuer']}/{batch['batch_id']}/{revision}"[:100],
+            "report_id": _report_id(batch["issuer"], batch["batch_id"], revision),
             **head(batch),
             "revision": revision,
             "kind": kind,
@@ -124,6 +126,12 @@ def _report(
     )
     due = now + RECEIPT_PROMISE
     return Record("batch-reports", batch_key(batch["issuer"], batch["batch_id"]), encode(message), now, due)
+
+
+def _report_id(issuer: str, batch_id: str, revision: int) -> str:
+    """Readable where it fits; never cut, or all revisions of a batch with a long name would be one report."""
+    name = f"{issuer}/{batch_id}/{revision}"
+    return name if len(name) <= LONGEST_ID else hashlib.sha256(name.encode()).hexdigest()
 
 
 def _refused_amount(batch: Mapping[str, Any]) -> str:

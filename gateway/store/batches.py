@@ -185,6 +185,7 @@ class Batches:
         ``seal`` gives the sealed bytes for a batch number: the seal is bound to the row.
         """
         async with self._engine.transaction() as connection:
+            await connection.execute(sql("lock_batch_name"), head.issuer, head.batch_id)
             await connection.execute(
                 sql("open_batch"),
                 head.issuer,
@@ -263,6 +264,7 @@ class Batches:
     ) -> Stored:
         """Store a funding confirmation once; it may come before its batch."""
         async with self._engine.transaction() as connection:
+            await connection.execute(sql("lock_batch_name"), issuer, batch_id)
             known = await connection.fetchval(sql("funding_digest"), issuer, funding_id)
             if known is not None:
                 if bytes(known) == signed.digest:

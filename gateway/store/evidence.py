@@ -276,6 +276,8 @@ class _Recording:
             self._result.effects[item.proof, "noop"] += 1
             if item.host_reference is not None and attempt.known.state is State.RETURNED:
                 self._keep(item, "LATE", attempt.row["payout_id"], counted=False)
+        elif verdict is State.SUBMITTED:
+            self._move(attempt, item, State.ACCEPTED)  # "received" of one line: a line has no state of its own below
         elif verdict is State.DEFERRED:
             # "Took nothing" of one line alone cannot send the file again: the line is over, the others are not.
             self._move(attempt, item, State.NOT_EXECUTED)
@@ -285,7 +287,14 @@ class _Recording:
     def _submission_of(self, attempt: Moving) -> _Submission:
         return self._submissions[attempt.row["submission_id"]]
 
+    @staticmethod
+    def _spoken_of(submission: _Submission) -> None:
+        """The bank spoke of one line of what was about to travel again: it has the bytes, and nobody knows the rest."""
+        if submission.state == State.DEFERRED:
+            submission.state, submission.retire = State.IN_DOUBT.value, None
+
     def _conflict(self, attempt: Moving, item: Evidence) -> None:
+        self._spoken_of(self._submission_of(attempt))
         self._keep(item, "CONFLICT", attempt.row["payout_id"])
         self._frozen.add(attempt.row["payout_id"])
         if item.amount_fen is not None and item.amount_fen != attempt.known.amount_fen:
@@ -294,6 +303,7 @@ class _Recording:
     def _move(self, attempt: Moving, item: Evidence, state: State) -> None:
         self._result.effects[item.proof, "move"] += 1
         submission = self._submission_of(attempt)
+        self._spoken_of(submission)
         if attempt.known.state in OPEN and state in SETTLED:
             submission.open_lines -= 1
             if submission.open_lines == 0:

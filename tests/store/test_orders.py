@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.v1 import RefusalReason
+from schemas.v1 import Kind, RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
@@ -74,10 +74,10 @@ async def test_an_order_applies_once_however_often_it_comes(gateway: Gateway) ->
         "document_no": "19",
         "details": None,
     }
-    signed = gateway.signed(kit.Kind.ORDER, body)
+    signed = gateway.signed(Kind.ORDER, body)
     assert not (await gateway.failures.take_order(*signed)).repeated
     assert (await gateway.failures.take_order(*signed)).repeated
-    other = gateway.signed(kit.Kind.ORDER, {**body, "document_no": "20"})
+    other = gateway.signed(Kind.ORDER, {**body, "document_no": "20"})
     assert (await gateway.failures.take_order(*other)).refused is RefusalReason.CONFLICTING_CONTENT
     gateway.clock.forward(minutes=11)
     await gateway.send()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
-from adapters.contract import Evidence, Proof, Reason
+from adapters.contract import Artefact, Evidence, NotFound, Proof, Reason, Rendered
 from gateway.store.submissions import claim_of
 from tests.store import kit
 from tests.store.kit import Gateway
 
 
-def credited(gateway: Gateway, seq: int, **more: object) -> dict[str, object]:
+def credited(gateway: Gateway, seq: int, **more: object) -> dict[str, Any]:
     return {
         "proof": "CREDITED",
         "reference": gateway.reference_of(seq),
@@ -21,7 +22,7 @@ def credited(gateway: Gateway, seq: int, **more: object) -> dict[str, object]:
     }
 
 
-def rejected(gateway: Gateway, seq: int, reason: Reason = Reason.ACCOUNT_CLOSED) -> dict[str, object]:
+def rejected(gateway: Gateway, seq: int, reason: Reason = Reason.ACCOUNT_CLOSED) -> dict[str, Any]:
     return {"proof": "REJECTED", "reference": gateway.reference_of(seq), "reason": reason.value, "code": "3018"}
 
 
@@ -102,7 +103,7 @@ async def test_absent_before_the_settling_time_is_not_believed(gateway: Gateway)
 
 async def test_absent_is_never_proof_where_the_bank_does_not_say_so(database: str) -> None:
     """A bank whose "not found" is meaningless never gets the same submission twice."""
-    async with kit.open_gateway(database, not_found=kit.NotFound.MEANINGLESS) as gateway:
+    async with kit.open_gateway(database, not_found=NotFound.MEANINGLESS) as gateway:
         gateway.bank.submits = kit.hang_up
         await gateway.pay(1)
         gateway.bank.probes = lambda rendered, wire: [Evidence(Proof.ABSENT)]
@@ -204,7 +205,7 @@ async def test_evidence_of_an_unknown_reference_credits_nobody(gateway: Gateway)
 async def test_a_torn_file_yields_nothing_and_the_others_go_on(gateway: Gateway) -> None:
     """An artefact that cannot be trusted is quarantined whole; the next one is read."""
     await gateway.pay(1)
-    gateway.bank.files.append(kit.Artefact.of("torn", b"torn"))
+    gateway.bank.files.append(Artefact.of("torn", b"torn"))
     await gateway.answer(credited(gateway, 1))
     assert await gateway.buckets() == {"credited": 1}
     async with gateway.store.engine.connection() as connection:
@@ -228,7 +229,7 @@ async def test_a_format_refusal_pauses_the_bank_and_makes_no_receipt(gateway: Ga
     """NOT_TAKEN for format retires the submission and pauses the bank; after the mend the same references travel."""
     refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT, code="F001")]
 
-    def refuse(rendered: kit.Rendered, wire: kit.ToyWire) -> list[Evidence]:
+    def refuse(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
         wire.crossed = True
         return refused
 
@@ -250,7 +251,7 @@ async def test_a_format_refusal_pauses_the_bank_and_makes_no_receipt(gateway: Ga
 async def test_other_bytes_under_our_reference_stop_the_bank(gateway: Gateway) -> None:
     """A bank that holds another content under our reference is asked, not sent to, and a person is called."""
 
-    def other_digest(rendered: kit.Rendered, wire: kit.ToyWire) -> list[Evidence]:
+    def other_digest(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
         wire.crossed = True
         return [Evidence(Proof.IN_DOUBT, reason=Reason.DUPLICATE, code="409_OTHER_DIGEST")]
 
@@ -264,7 +265,7 @@ async def test_short_funds_at_the_bank_wait_and_travel_again_unchanged(gateway: 
     """FUNDS_SHORT took nothing: same reference, same bytes, later, and no failed receipt."""
     answers = [[Evidence(Proof.NOT_TAKEN, reason=Reason.FUNDS_SHORT, code="F007")], [Evidence(Proof.RECEIVED)]]
 
-    def answer(rendered: kit.Rendered, wire: kit.ToyWire) -> list[Evidence]:
+    def answer(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
         wire.crossed = True
         return answers.pop(0)
 

@@ -5,6 +5,10 @@ INSERT INTO batches (issuer, batch_id, county, programme, period, document_no, f
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $13)
 ON CONFLICT (issuer, batch_id) DO NOTHING;
 
+-- name: lock_batch_name
+-- Until the transaction ends: parts and fundings under one name wait for each other, also before the batch has a row.
+SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0));
+
 -- name: lock_batch_by_id
 -- A batch by its issuer's name for it, locked.
 SELECT * FROM batches WHERE issuer = $1 AND batch_id = $2 FOR NO KEY UPDATE;

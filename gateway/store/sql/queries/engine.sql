@@ -65,8 +65,9 @@ INSERT INTO history (batch_no, seq, at, event, body, hash)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::bytea[], $6::bytea[]);
 
 -- name: advance_history!
--- Move the heads of the chains, and say that the batches changed.
-UPDATE batches b SET history_seq = u.seq, history_hash = u.hash, changed_at = greatest(b.changed_at, u.at)
+-- Move the heads of the chains, and say that the batches changed: later than any count, however the clocks stood.
+UPDATE batches b SET history_seq = u.seq, history_hash = u.hash,
+                     changed_at = greatest(b.changed_at + interval '1 microsecond', u.at)
 FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::timestamptz[]) AS u(batch_no, seq, hash, at)
 WHERE b.batch_no = u.batch_no;
 
