@@ -215,9 +215,9 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Known:
-    """What is on record about an attempt when evidence arrives."""
+    """What is on record about an attempt when evidence arrives; whoever moves the attempt keeps it current."""
 
     state: State
     amount_fen: int

@@ -61,7 +61,7 @@ class Vault:
             IdNumber(id_no),
             Phone(phone) if phone else None,
             AccountNumber(account),
-            AccountKind(kind),
+            AccountKind.__members__[kind],
             bank_no,
         )
 

@@ -62,7 +62,7 @@ class Stored:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApprovedLine:
     line: int
     beneficiary: UUID
@@ -73,7 +73,7 @@ class ApprovedLine:
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RefusedLine:
     line: int
     reason: str

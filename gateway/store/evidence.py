@@ -29,7 +29,7 @@ import asyncpg
 
 from adapters.contract import Evidence, Proof, Reason
 from gateway import metrics
-from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide, effective
+from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide
 from gateway.store import ids
 from gateway.store.consequences import Moving, consequences, outcome_row
 from gateway.store.engine import Connection, Engine, lost_race, sql, touched
@@ -246,15 +246,13 @@ class _Recording:
         references = sorted({e.reference for e in evidence if e.reference is not None})
         if not references:
             return
+        # A closed or retired submission has no line without a state; the fallback is the strictest reading.
+        shared = {key: State.__members__.get(s.state, State.PLANNED) for key, s in self._submissions.items()}
         for row in await self._connection.fetch(sql("known_attempts"), self._heard.bank, references):
-            submission = self._submissions[row["submission_id"]]
-            own = None if row["state"] is None else State(row["state"])
-            # A closed or retired submission has no line without a state; the fallback is the strictest reading.
-            shared = State(submission.state) if submission.state in State.__members__ else State.PLANNED
-            self._attempts[row["reference"]] = Moving(
-                row,
-                Known(effective(own, shared), row["amount_fen"], row["host_reference"], row["return_host_reference"]),
-            )
+            own = row["state"]
+            state = shared[row["submission_id"]] if own is None else State.__members__[own]
+            known = Known(state, row["amount_fen"], row["host_reference"], row["return_host_reference"])
+            self._attempts[row["reference"]] = Moving(row, known)
 
     def _apply(self, item: Evidence) -> None:
         """One piece of evidence about one line, decided on the outcome of those before it."""
@@ -308,14 +306,11 @@ class _Recording:
             submission.open_lines -= 1
             if submission.open_lines == 0:
                 submission.state = "CLOSED"
-        attempt.known = replace(
-            attempt.known,
-            state=state,
-            credit_host_reference=item.host_reference
-            if state is State.CREDITED
-            else attempt.known.credit_host_reference,
-            return_host_reference=item.host_reference if state is State.RETURNED else None,
-        )
+        attempt.known.state = state
+        if state is State.CREDITED:
+            attempt.known.credit_host_reference = item.host_reference
+        elif state is State.RETURNED:
+            attempt.known.return_host_reference = item.host_reference
         attempt.moved_by.append(item)
         attempt.states.append(state)
 
@@ -444,5 +439,6 @@ def _count(bank: str, recorded: Recorded) -> None:
     metrics.CONFLICTS.labels(bank=bank).inc(recorded.conflicts)
     metrics.FEES.labels(bank=bank).inc(recorded.fees)
     metrics.LATE_CREDITS.inc(recorded.late)
+    settle_seconds = metrics.SETTLE_SECONDS.labels(bank=bank)
     for seconds in recorded.credit_seconds:
-        metrics.SETTLE_SECONDS.labels(bank=bank).observe(seconds)
+        settle_seconds.observe(seconds)

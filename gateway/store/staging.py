@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,7 @@ NOTICE_SIZE = 100
 RECEIPT_PROMISE = dt.timedelta(days=2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """One receipt to be. ``attempt`` 0 is a refused line, which has no payout."""
 
@@ -44,7 +44,7 @@ class Receipt:
     amount_text: str | None = None  # a refused line's amount as written, where it is no amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Notice:
     """One person to be told of one thing."""
 
@@ -91,8 +91,8 @@ async def stage_receipts(
             "receipts": items,
         }
         records.append(outbox.Record("receipts", key, canonical(body), at, at + RECEIPT_PROMISE))
-        for receipt in chunk:
-            metrics.RECEIPTS.labels(outcome=receipt.outcome).inc()
+    for outcome, count in Counter(receipt.outcome for receipt in receipts).items():
+        metrics.RECEIPTS.labels(outcome=outcome).inc(count)
     await outbox.stage(connection, records)
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway import metrics
 from gateway.store.engine import Engine, Row, sql, touched
@@ -85,12 +86,14 @@ class Submissions:
     async def release(self, claim: Claim) -> None:
         await self._engine.execute("release_submission", claim.submission_id, claim.fence)
 
-    async def lines_to_render(self, submission_id: int) -> list[Row]:
-        return await self._engine.fetch("lines_to_render", submission_id)
+    async def lines_to_render(self, submission_id: int) -> Sequence[Mapping[str, Any]]:
+        async with self._engine.connection() as connection:  # records as they are: there are thousands of them
+            return await connection.fetch(sql("lines_to_render"), submission_id)  # type: ignore[return-value]
 
     async def sent_references(self, submission_id: int) -> tuple[str, ...]:
         """The references in a submission's bytes, in order."""
-        return tuple(row["reference"] for row in await self._engine.fetch("sent_references", submission_id))
+        async with self._engine.connection() as connection:
+            return tuple(row[0] for row in await connection.fetch(sql("sent_references"), submission_id))
 
     async def set_frozen_aside(self, claim: Claim, at: dt.datetime) -> int:
         """Retire a claimed, unsent submission that holds frozen payouts: the others get new bytes, the frozen wait.

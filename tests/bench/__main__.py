@@ -51,8 +51,8 @@ def plan_of(directory: Path, payouts: int, broker: str) -> Plan:
 
 def run(world: World, payouts: int) -> dict[str, Any]:
     """From the first byte published to the last receipt and SMS."""
-    gateway, postgres = world.children["gateway"].pid, world.everybody()["postgres"].pid
-    before = {"gateway": cpu_seconds(gateway), "postgres": cpu_seconds(postgres)}
+    everybody = {name: child.pid for name, child in world.everybody().items()}
+    before = {name: cpu_seconds(pid) for name, pid in everybody.items()}
     begun = time.monotonic()
     shown = 0
     while True:
@@ -68,13 +68,13 @@ def run(world: World, payouts: int) -> dict[str, Any]:
             print(f"{done} of {payouts} after {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
         time.sleep(POLL_SECONDS)
     seconds = time.monotonic() - begun
-    spent = {"gateway": cpu_seconds(gateway) - before["gateway"], "postgres": cpu_seconds(postgres) - before["postgres"]}
-    each = {name: round(value * 1e6 / payouts) for name, value in spent.items()}
-    print(f"CPU us a payout: gateway {each['gateway']}, PostgreSQL {each['postgres']}", file=sys.stderr, flush=True)
+    spent = {name: cpu_seconds(pid) - before[name] for name, pid in everybody.items()}
+    each = ", ".join(f"{name} {value * 1e6 / payouts:.0f}" for name, value in sorted(spent.items()))
+    print(f"CPU us a payout: {each}", file=sys.stderr, flush=True)
     return {
         "seconds": seconds,
-        "cpu_seconds": sum(spent.values()),
-        "rss_mb_peak": round(peak_megabytes(gateway), 1),
+        "cpu_seconds": spent["gateway"] + spent["postgres"],
+        "rss_mb_peak": round(peak_megabytes(everybody["gateway"]), 1),
     }
 
 
