@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,45 @@ def test_a_double_payment_is_not_excused_by_another_payouts_breach(tmp_path: Pat
     history.paid(2, "REF2")
     history.move(history.send(2, "REF2", batch="DFREF2"))
     assert history.check()[1]["counters"]["DP"] == 1
+
+
+def test_the_same_line_twice_in_one_file_is_our_fault(tmp_path: Path) -> None:
+    """A bank that credits two lines of a file because there are two has kept its word; we paid twice."""
+    history = history_of_one(tmp_path)
+    sent = history.paid(1, "REF1")
+    row = history.database.execute("SELECT * FROM lines").fetchone()
+    history.database.execute(f"INSERT INTO lines VALUES ({','.join('?' * len(row))})", (row[0], 2, *row[2:]))
+    history.move(dataclasses.replace(sent, line=2))
+    counters = history.check()[1]["counters"]
+    assert (counters["DP"], counters["BR"]) == (1, 1)
+
+
+def test_a_rejected_resend_is_not_the_banks_contradiction(tmp_path: Path) -> None:
+    """What the bank says about bytes that should never have been sent excuses nobody."""
+    history = history_of_one(tmp_path)
+    sent = history.paid(1, "REF1")
+    again = history.send(1, "REF1", batch=sent.batch)
+    history.answer(again, "REJECTED")
+    _, summary, _ = history.check()
+    assert summary["bank_broke_word"] == 0
+    assert summary["counters"]["BR"] == 1
+
+
+def test_a_burned_reference_sent_again_and_paid_is_our_fault(tmp_path: Path) -> None:
+    """A credit of the second transmission does not contradict the rejection of the first."""
+    history = history_of_one(tmp_path)
+    history.rejected(1, "REF1")
+    history.move(history.send(1, "REF1", batch="DF2"))
+    _, summary, _ = history.check()
+    assert summary["bank_broke_word"] == 0
+    assert summary["counters"]["RX"] == 1
+
+
+def test_a_refusal_of_other_bytes_clears_nothing(tmp_path: Path) -> None:
+    """That the bank took nothing of the second transmission says nothing about the first."""
+    history = history_of_one(tmp_path)
+    first = history.send(1, "REF1")
+    second = history.send(1, "REF1", batch=first.batch, verdict="refused")
+    history.answer(second, "NOT_TAKEN", whole=True)
+    history.send(1, "REF1", batch=first.batch)
+    assert history.check("--running")[1]["counters"]["BR"] == 2

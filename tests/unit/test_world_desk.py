@@ -165,6 +165,20 @@ async def test_published_messages_verify_and_hostile_ones_do_not(desk: tuple[Chi
     assert [believed(ring, Kind.FUNDING, one) for one in await read(broker, "funding", 1)] == ["BELIEVED"]
 
 
+async def test_everything_is_published_once_more_when_asked(
+    desk: tuple[Child, EmbeddedBroker, KeyRing], tmp_path: Path
+) -> None:
+    """Repetition on request sends the same bytes, and nothing new is signed for it."""
+    _, broker, _ = desk
+    first = await read(broker, "batches", 1 + len(EXPECTED))
+    control = tmp_path / "desk" / "control.new"
+    control.write_text(json.dumps({"repeat": {"once": "all"}}))
+    control.rename(control.with_suffix(".json"))
+    again = await read(broker, "batches", 2 * len(first))
+    assert sorted(again, key=repr) == sorted(first + first, key=repr)
+    assert len(list((tmp_path / "desk" / "inputs").glob("[0-9]*.json"))) == len(first) + 1
+
+
 async def test_a_failed_receipt_gets_one_order_even_across_a_crash(
     desk: tuple[Child, EmbeddedBroker, KeyRing],
 ) -> None:

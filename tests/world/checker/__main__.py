@@ -112,7 +112,7 @@ def timeline(story: Story, books: Ledgers) -> list[str]:
     """References and line numbers only."""
     events: list[tuple[int, str]] = [(story.batch.completed_ms, "approved: the last part of its batch was published")]
     for attempt, order in story.in_force.items():
-        events.append((story.batch.completed_ms, f"order {order.order_id} {order.kind} about attempt {attempt}"))
+        events.append((order.at_ms, f"order {order.order_id} {order.kind} about attempt {attempt}"))
     for rail in story.rails:
         bank, reference = books.names[rail.bank], rail.reference
         for sent in rail.transmissions:

@@ -70,6 +70,7 @@ class Order:
     kind: str
     attempt: int
     details: Mapping[str, str]
+    at_ms: int
 
 
 @dataclass(slots=True)
@@ -270,5 +271,7 @@ def _order(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
         if payout is not None and not payout.refused:
             changes = {name: value for name, value in (document["details"] or {}).items() if value is not None}
             payout.orders.append(
-                Order(document["order_id"], message.number, document["kind"], document["attempt"], changes)
+                Order(
+                    document["order_id"], message.number, document["kind"], document["attempt"], changes, message.at_ms
+                )
             )

@@ -11,9 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The bank's line statuses that let an attempt be replaced, and the whole-submission ones that let bytes travel again.
-CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT"})
-CLEARS_BATCH = frozenset({"NOT_TAKEN", "ABSENT"})
+CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT"})  # the line statuses after which a payout may travel again
 AT_ONCE = frozenset({"reply", "query"})  # channels whose answer is delivered as it is given
 
 
@@ -45,6 +43,7 @@ class Movement:
     n: int
     at_ms: int
     submission: int
+    line: int
     amount_fen: int
     back: bool
 
@@ -55,6 +54,7 @@ class Answer:
     n: int
     at_ms: int
     wall_ms: int
+    submission: int  # which it speaks of; 0 = none in particular
     status: str
     amount_fen: int | None
     channel: str
@@ -95,6 +95,17 @@ class Ledgers:
     def rail(self, bank: int, reference: str) -> Rail:
         return self.rails.setdefault((bank, reference), Rail(bank, reference))
 
+    def clearing(self, rail: Rail, batch: str, submission: int) -> list[Answer]:
+        """Answers that can prove one transmission to be over: about its line, about its batch, never about another.
+
+        A refusal as a whole speaks of the bytes it answers; an absence speaks of everything that came before it.
+        """
+        said = [one for one in rail.answers if one.status in CLEARS_LINE]
+        for one in self.whole.get((rail.bank, batch), []):
+            if one.status == "ABSENT" or (one.status == "NOT_TAKEN" and one.submission == submission):
+                said.append(one)
+        return said
+
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""
         if answer.channel in AT_ONCE:
@@ -119,10 +130,12 @@ def _read_one(ledgers: Ledgers, bank: int, database: sqlite3.Connection) -> None
     ):
         ledgers.rail(bank, row[5]).transmissions.append(Transmission(bank, *row))
     for table, back in (("credits", False), ("returns", True)):
-        for row in database.execute(f"SELECT n, at_ms, submission, amount_fen, reference FROM {table} ORDER BY n"):
-            ledgers.rail(bank, row[4]).movements.append(Movement(bank, row[0], row[1], row[2], row[3], back))
+        for row in database.execute(
+            f"SELECT n, at_ms, submission, line, amount_fen, reference FROM {table} ORDER BY n"
+        ):
+            ledgers.rail(bank, row[5]).movements.append(Movement(bank, row[0], row[1], row[2], row[3], row[4], back))
     for *row, line, reference, batch in database.execute(
-        "SELECT n, at_ms, wall_ms, status, amount_fen, channel, artefact, line, reference, batch"
+        "SELECT n, at_ms, wall_ms, submission, status, amount_fen, channel, artefact, line, reference, batch"
         " FROM answers ORDER BY n"
     ):
         answer = Answer(bank, *row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.world.checker.ledgers import CLEARS_BATCH, CLEARS_LINE, Ledgers, Rail, Transmission
+from tests.world.checker.ledgers import Ledgers, Rail, Transmission
 from tests.world.checker.lines import same_name
 from tests.world.checker.receipts import FINAL, Receipt, Told
 from tests.world.checker.stories import NOT_EXECUTED, Joined, Story
@@ -157,8 +157,7 @@ def _sent_again(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) 
 
 def _cleared(earlier: Transmission, later: Transmission, rail: Rail, ledgers: Ledgers) -> bool:
     """Whether the bank proved, between the two, that nothing came or will come of the earlier one."""
-    said = [one for one in rail.answers if one.status in CLEARS_LINE]
-    said += [one for one in ledgers.whole.get((earlier.bank, earlier.batch), []) if one.status in CLEARS_BATCH]
+    said = ledgers.clearing(rail, earlier.batch, earlier.n)
     same = earlier.bank == later.bank
     return any(earlier.n < one.n and (one.n < later.n if same else one.wall_ms <= later.wall_ms) for one in said)
 

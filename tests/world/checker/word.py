@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.world.checker.ledgers import CLEARS_BATCH, Answer, Ledgers, Movement, Rail
+from tests.world.checker.ledgers import Answer, Ledgers, Rail
 from tests.world.checker.stories import Story
 
+DENIALS = frozenset({"NOT_TAKEN", "ABSENT"})
 GRACE_MS = 5_000  # real; from an answer leaving the bank until it must have stopped a transmission
 
 
@@ -34,40 +35,31 @@ def broken_word(story: Story, ledgers: Ledgers) -> Broken | None:
 
 
 def _of_rail(rail: Rail, ledgers: Ledgers) -> Iterator[tuple[str, int | None]]:
-    credited_told = _first_told(rail, ledgers, "CREDITED")
-    rejected = [one for one in rail.answers if one.status == "REJECTED"]
+    """Contradictions within what became of one transmission: what a second one leads to is not the bank's word."""
+    credited_told = _told([one for one in rail.answers if one.status == "CREDITED"], ledgers)
     for credit in rail.credits:
         sent = [one for one in rail.transmissions if one.n == credit.submission]
-        if sent and sent[0].amount_fen != credit.amount_fen:
+        if sent and all(one.amount_fen != credit.amount_fen for one in sent):
             yield "credited another amount", credited_told
+        rejected = [one for one in rail.answers if one.status == "REJECTED" and one.n > credit.submission]
+        rejected = [one for one in rejected if one.submission in (0, credit.submission)]
         if any(one.n < credit.n for one in rejected):
             yield "credited after it had rejected", credited_told
         later = [one for one in rejected if one.n > credit.n]
         if later:
             yield "rejected after it had credited", _later(credited_told, _told(later, ledgers))
-        if _denied(rail, credit, ledgers):
+        batch = sent[0].batch if sent else ""
+        said = [one for one in ledgers.clearing(rail, batch, credit.submission) if one.status in DENIALS]
+        if any(credit.submission < one.n < credit.n for one in said):
             yield "credited what it had said it never took", credited_told
-    twice = [credit.submission for credit in rail.credits]
-    if len(set(twice)) != len(twice):
-        yield "credited one submission twice", credited_told
-
-
-def _denied(rail: Rail, credit: Movement, ledgers: Ledgers) -> bool:
-    """Between taking a submission and crediting it, the bank said authoritatively that it had nothing of it."""
-    batches = {one.batch for one in rail.transmissions if one.n == credit.submission}
-    said = [one for one in rail.answers if one.status == "ABSENT"]
-    for batch in batches:
-        said += [one for one in ledgers.whole.get((rail.bank, batch), []) if one.status in CLEARS_BATCH]
-    return any(credit.submission < one.n < credit.n for one in said)
+    lines = [(credit.submission, credit.line) for credit in rail.credits]
+    if len(set(lines)) != len(lines):
+        yield "credited one line twice", credited_told
 
 
 def _told(answers: list[Answer], ledgers: Ledgers) -> int | None:
     times = [time for time in map(ledgers.delivered_ms, answers) if time is not None]
     return min(times, default=None)
-
-
-def _first_told(rail: Rail, ledgers: Ledgers, status: str) -> int | None:
-    return _told([one for one in rail.answers if one.status == status], ledgers)
 
 
 def _later(one: int | None, other: int | None) -> int | None:
