@@ -239,7 +239,7 @@ class Gateway:
         return [await self.intake.take_batch(*part) for part in self.signed_parts(lines, batch_id, parts)]
 
     def signed_parts(
-        self, lines: Sequence[Mapping[str, Any]], batch_id: str = BATCH, parts: int = 1, **head: Any
+        self, lines: Sequence[Mapping[str, Any]], /, batch_id: str = BATCH, parts: int = 1, **head: Any
     ) -> list[tuple[bytes, bytes]]:
         size = -(-len(lines) // parts)
         messages = []
