@@ -74,7 +74,8 @@ class Run:
     world: World
     kill_at: Sequence[float] = ()  # real seconds, never money
     limit_seconds: float = 115
-    restart_after: float = 0.3
+    restart_after: float = 0.3  # real seconds, never money
+    await_notices: bool = True  # they sleep from nine in the evening until half past nine
     started: float = field(default_factory=time.monotonic)
     kills: int = 0
 
@@ -103,6 +104,7 @@ class Run:
             elif settled_at is None:
                 settled_at = now
             told = seen.notices >= seen.notices_due or now - last_notice > NOTICES_SILENT_SECONDS
+            told = told or not self.await_notices
             if settled_at is not None and now - settled_at >= STEADY_SECONDS and told:
                 return True
             await asyncio.sleep(LOOK_SECONDS)
