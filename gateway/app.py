@@ -11,7 +11,6 @@ import asyncio
 import datetime as dt
 import functools
 import gc
-import hashlib
 import signal
 import tomllib
 from collections.abc import Mapping
@@ -37,7 +36,7 @@ from gateway.loop import Loop
 from gateway.notices import Notifier
 from gateway.receipts import Relay
 from gateway.store.engine import StoreUnavailable
-from gateway.store.refusing import refusal
+from gateway.store.refusing import refusal_of
 from gateway.store.store import Store
 from gateway.texts import DEFAULT_TEMPLATES, Templates
 from gateway.vault import Vault
@@ -228,8 +227,7 @@ class App:
             self._loop.add(f"{name} {bank.name}", functools.partial(step, bank), rest)
 
     async def _refuse(self, store: Store, kind: Kind, raw: bytes, reason: RefusalReason, detail: str) -> None:
-        now = self._parts.clock.now()
-        await store.batches.refuse(refusal(kind, reason, detail, now, digest=hashlib.sha256(raw).digest()))
+        await store.batches.refuse(refusal_of(kind, raw, reason, detail, self._parts.clock.now()))
 
     async def _ping(self, store: Store) -> bool:
         try:

@@ -264,6 +264,7 @@ class Dispatch:
             sent_at,
             submission_id=claim.submission_id,
             deferred_until=now + wait,
+            ends_call=True,
             reference_length=bank.capabilities.reference_length,
             reference_alphabet=bank.capabilities.reference_alphabet,
         )

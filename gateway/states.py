@@ -231,13 +231,19 @@ def effective(attempt_state: State | None, submission_state: State) -> State:
 
 
 def believable(
-    proof: Proof, *, sent_at: dt.datetime | None, asked_at: dt.datetime, settling_seconds: int | None
+    proof: Proof,
+    *,
+    sent_at: dt.datetime | None,
+    ended_at: dt.datetime | None,
+    asked_at: dt.datetime,
+    settling_seconds: int | None,
 ) -> bool:
     """Whether "the bank has nothing" may be believed; every other proof always is.
 
     The question must not be older than the transmission it speaks of: an answer to the first transmission says nothing
     about the second. ABSENT needs more: a bank whose "not found" is authoritative (``settling_seconds`` is not None),
-    asked after its settling time.
+    asked after its settling time. That time runs from the *end* of the call (``ended_at``; for a process that died,
+    from when it was fenced): until then bytes may still have been on their way.
     """
     if proof not in (Proof.NOT_SENT, Proof.NOT_TAKEN, Proof.ABSENT):
         return True
@@ -245,7 +251,9 @@ def believable(
         return False
     if proof is not Proof.ABSENT:
         return True
-    return settling_seconds is not None and asked_at >= sent_at + dt.timedelta(seconds=settling_seconds)
+    if settling_seconds is None or ended_at is None:
+        return False
+    return asked_at >= ended_at + dt.timedelta(seconds=settling_seconds)
 
 
 def decide(known: Known, evidence: Evidence, *, whole: bool) -> State | Verdict:

@@ -48,7 +48,7 @@ class Heard:
 
     ``asked_at`` is when the question was put (for an answer to a transmission: its SENDING). ``submission_id`` is given
     where the evidence answers a call about that submission; ``deferred_until`` is when a submission of which the bank
-    took nothing may travel again.
+    took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
     """
 
     bank: str
@@ -57,6 +57,7 @@ class Heard:
     settling_seconds: int | None = None
     submission_id: int | None = None
     deferred_until: dt.datetime | None = None
+    ends_call: bool = False
     reference_length: int = 26
     reference_alphabet: str = ids.CROCKFORD
 
@@ -205,7 +206,7 @@ class _Recording:
         if submission.state in ("CLOSED", "RETIRED"):
             self._result.effects[item.proof, "noop"] += 1
             return []
-        if not self._believed(item, submission.row["sent_at"]):
+        if not self._believed(item, submission.row):
             self._result.effects[item.proof, "noop"] += 1
             return []
         known = Known(State(submission.state), submission.row["amount_fen"])
@@ -234,10 +235,12 @@ class _Recording:
         count = await self._connection.fetchval(sql("attempts_with_own_state"), submission.row["submission_id"])
         return int(count) == 0
 
-    def _believed(self, item: Evidence, sent_at: dt.datetime | None) -> bool:
+    def _believed(self, item: Evidence, row: asyncpg.Record) -> bool:
+        """``row`` carries when the transmission began and when its call ended."""
         return believable(
             item.proof,
-            sent_at=sent_at,
+            sent_at=row["sent_at"],
+            ended_at=row["ended_at"],
             asked_at=self._heard.asked_at,
             settling_seconds=self._heard.settling_seconds,
         )
@@ -264,7 +267,7 @@ class _Recording:
         if not named:  # the right line under another submission's name: the answer is not about what it claims
             self._keep(item, "UNMATCHED", attempt.row["payout_id"])
             return
-        if not self._believed(item, attempt.row["sent_at"]):
+        if not self._believed(item, attempt.row):
             self._result.effects[item.proof, "noop"] += 1
             return
         verdict = decide(attempt.known, item, whole=False)
@@ -328,6 +331,7 @@ class _Recording:
         if self._frozen:
             rows = await self._connection.fetch(sql("freeze_payouts"), sorted(self._frozen), self._heard.at)
             self._result.conflicts = len(rows)
+            self._frozen = {row["payout_id"] for row in rows}  # a contradiction read again is nothing new
         await self._write_submissions()
         await self._tell(ledger, changed)
         for submission in self._submissions.values():
@@ -374,11 +378,11 @@ class _Recording:
         moved = [
             (key, s.state, s.open_lines, s.acknowledged, s.due_at)
             for key, s in sorted(self._submissions.items())
-            if s.state != s.row["state"] or s.open_lines != s.row["open_lines"]
+            if s.state != s.row["state"] or s.open_lines != s.row["open_lines"] or self._heard.ends_call
         ]
         if moved:
             columns = [list(column) for column in zip(*moved, strict=True)]
-            await self._connection.execute(sql("update_submissions"), *columns, self._heard.at)
+            await self._connection.execute(sql("update_submissions"), *columns, self._heard.at, self._heard.ends_call)
 
     async def _tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from typing import Any, Final
 
 from gateway.store.outbox import Record
 from gateway.store.staging import RECEIPT_PROMISE
-from schemas.codec import encode
+from schemas.codec import Refused, encode, parse_message
 from schemas.v1 import INBOUND_TOPICS, Kind, Refusal, RefusalReason
+
+_NAMES: Final = ("issuer", "batch_id", "part", "order_id", "funding_id")
+
+
+def refusal_of(kind: Kind, raw: bytes, reason: RefusalReason, detail: str, at: dt.datetime) -> Record:
+    """The answer to a message, named by whatever can be read of it, believed or not; by its digest in any case."""
+    names: dict[str, Any] = {}
+    try:
+        message = parse_message(kind, raw)
+    except Refused:
+        pass
+    else:
+        names = {name: getattr(message, name, None) for name in _NAMES}
+    return refusal(kind, reason, detail, at, digest=hashlib.sha256(raw).digest(), **names)
 
 
 def refusal(

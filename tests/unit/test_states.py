@@ -154,12 +154,22 @@ def test_having_nothing_is_believed_only_of_the_current_transmission(
 ) -> None:
     """An answer older than the transmission says nothing about it; ABSENT also needs an authoritative bank and time."""
     asked_at = SENT + dt.timedelta(seconds=asked_after)
-    assert believable(proof, sent_at=SENT, asked_at=asked_at, settling_seconds=settling) is believed
+    assert believable(proof, sent_at=SENT, ended_at=SENT, asked_at=asked_at, settling_seconds=settling) is believed
 
 
 def test_absence_of_what_was_never_sent_is_not_believed() -> None:
     """Without a transmission there is nothing to be absent."""
-    assert not believable(Proof.ABSENT, sent_at=None, asked_at=SENT, settling_seconds=0)
+    assert not believable(Proof.ABSENT, sent_at=None, ended_at=None, asked_at=SENT, settling_seconds=0)
+
+
+def test_the_settling_time_runs_from_the_end_of_the_call() -> None:
+    """Bytes may be on their way until the call is over: settling counts from then, and never before that is known."""
+    asked_at, ended_at = SENT + dt.timedelta(seconds=1800), SENT + dt.timedelta(seconds=60)
+    asked = {"sent_at": SENT, "settling_seconds": 1800}
+    assert not believable(Proof.ABSENT, ended_at=ended_at, asked_at=asked_at, **asked)  # type: ignore[arg-type]
+    assert not believable(Proof.ABSENT, ended_at=None, asked_at=asked_at, **asked)  # type: ignore[arg-type]
+    later = asked_at + dt.timedelta(seconds=60)
+    assert believable(Proof.ABSENT, ended_at=ended_at, asked_at=later, **asked)  # type: ignore[arg-type]
 
 
 def test_only_absence_depends_on_its_scope() -> None:

@@ -28,7 +28,7 @@ from schemas.v1 import Kind
 from tests.world import clock, desk_list
 from tests.world.broker import OUTPUTS, PREFIX
 from tests.world.checker.signatures import milliseconds
-from tests.world.desk_decisions import Case, Habits, decide, draw, due_ms
+from tests.world.desk_decisions import Case, Habits, decide, draw, due_ms, order_name
 from tests.world.desk_disk import Journal, Outgoing, Signed
 from tests.world.desk_flow import Flow
 from tests.world.desk_hostile import hostile_messages
@@ -96,6 +96,7 @@ class Desk:
         self._repeats: list[int] = []
         self._repeated: set[str] = set()
         self._decided: Counter[str] = Counter()
+        self._answered: set[str] = set()
         for name, journal in self.journals.items():
             for value in journal.values():
                 self._hear(name, value)
@@ -124,6 +125,7 @@ class Desk:
                 self._reports[document["batch_id"]] = document
         else:
             self._refused[document["reason"]] += 1
+            self._answered.add(document["order_id"] or "")
 
     def _hear_receipt(self, chunk: dict[str, Any], receipt: dict[str, Any]) -> None:
         if receipt["receipt_id"] in self._receipt_ids:
@@ -131,6 +133,8 @@ class Desk:
         self._receipt_ids.add(receipt["receipt_id"])
         outcome = receipt["outcome"] if receipt["attempt"] else "refused"
         self._heard[outcome] += 1
+        if outcome != "returned":  # an order about one attempt is answered by the final receipt of the next
+            self._answered.add(order_name(chunk["batch_id"], receipt["line"], receipt["attempt"] - 1))
         if outcome in ("credited", "returned"):
             self._notices_due += desk_list.has_mobile(self._items[chunk["batch_id"], receipt["line"]])
         if outcome not in ("failed", "returned") or receipt["who_acts"] == "nobody":
@@ -234,6 +238,7 @@ class Desk:
             "waiting": len(self._cases),
             "next_due_ms": min((due for due, _ in self._cases.values()), default=None),
             "orders": dict(self._decided),
+            "unanswered": len(self.outgoing.orders - self._answered),
             "now_ms": clock.now_ms(),
         }
 

@@ -40,8 +40,12 @@ class Case:
 
     @property
     def order_id(self) -> str:
-        """One order an attempt, whatever happens to the desk in between."""
-        return f"O-{self.batch_id}-{self.line}-{self.attempt}"[:64]
+        return order_name(self.batch_id, self.line, self.attempt)
+
+
+def order_name(batch_id: str, line: int, attempt: int) -> str:
+    """One order an attempt, whatever happens to the desk in between."""
+    return f"O-{batch_id}-{line}-{attempt}"[:64]
 
 
 def draw(seed: int, *words: str | int) -> int:

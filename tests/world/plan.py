@@ -121,8 +121,7 @@ class Plan:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Sections of the gateway's configuration, by dotted name, as this run needs them."""
         bank = {"acknowledgement_due_seconds": HOUR, "result_due_seconds": 12 * HOUR}
-        # What the banks declare, and half an hour more: a bank counts from when it received the bytes.
-        bank["settling_seconds"] = self.settling_seconds + HOUR // 2
+        bank["settling_seconds"] = self.settling_seconds
         sections: dict[str, dict[str, Any]] = {
             "timing": {
                 "lease_seconds": 4,

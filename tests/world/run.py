@@ -39,6 +39,7 @@ class Snapshot:
     refusals: dict[str, int]
     orders: dict[str, int]
     waiting: int  # cases the desk has not decided
+    unanswered: int  # orders that neither a refusal nor the next attempt's receipt has answered
     open: int | None  # payouts neither credited, failed, cancelled nor frozen, by the gateway's metrics; None: away
     to_come: dict[str, int]  # what the banks have planned and not done
     returned: int  # returns in the banks' ledgers
@@ -56,6 +57,7 @@ class Snapshot:
             self.lines > 0
             and not self.lists_waiting
             and not self.waiting
+            and (not self.unanswered or self.conflict > 0)
             and self.open == 0
             and (not self.reports_open or self.conflict > 0)
             and not any(self.to_come.values())
@@ -141,6 +143,7 @@ class Run:
             refusals=status.get("refusals", {}),
             orders=status.get("orders", {}),
             waiting=status.get("waiting", 0),
+            unanswered=status.get("unanswered", 0),
             open=sum(round(buckets.get(f'bucket="{name}"', 0)) for name in OPEN_BUCKETS) if buckets else None,
             to_come={key: sum(outlooks[bank][key] for bank in BANKS) for key in PLANNED},
             returned=sum(_count(self.world, f"{bank}/ledger.sqlite", "returns") for bank in BANKS),

@@ -135,6 +135,7 @@ CREATE TABLE submissions (
     hold_at       timestamptz NOT NULL,            -- doubt that lasts until then becomes a person's business
     due_at        timestamptz NOT NULL,            -- not to be sent before
     sent_at       timestamptz,                     -- the current transmission's SENDING
+    ended_at      timestamptz,                     -- when its call ended, or its process was fenced off
     transmissions integer NOT NULL DEFAULT 0,
     acknowledged_at timestamptz,
     silent_at     timestamptz,                     -- after this, silence is doubt

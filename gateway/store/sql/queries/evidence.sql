@@ -11,7 +11,7 @@ WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigi
 
 -- name: lock_submissions
 -- Lock submissions in key order, after their batches.
-SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, transmissions, fence,
+SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, transmissions, fence,
        bank_no, limit_at, hold_at, amount_fen
 FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id FOR NO KEY UPDATE;
 
@@ -20,7 +20,7 @@ FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id 
 SELECT a.submission_id, a.seq, a.payout_id, a.attempt_no, a.reference, a.amount_fen, a.state, a.host_reference,
        a.return_host_reference, a.credited_at, a.order_no, a.reason, coalesce(a.has_phone, p.has_phone) AS has_phone,
        coalesce(a.limit_at, b.limit_at) AS limit_at, p.conflict_at, s.batch_no, s.state AS submission_state, s.bank_no,
-       s.sms_signature, s.sent_at
+       s.sms_signature, s.sent_at, s.ended_at
 FROM attempts a
 JOIN submissions s USING (submission_id)
 JOIN payouts p USING (payout_id)
@@ -70,6 +70,7 @@ UPDATE submissions s
 SET state = u.state, open_lines = u.open_lines,
     acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
     due_at = coalesce(u.due_at, s.due_at),
+    ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
     probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL WHEN u.state = 'CLOSED' THEN s.probe_at
                     ELSE coalesce(s.probe_at, $6) END
 FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[])

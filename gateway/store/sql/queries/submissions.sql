@@ -69,7 +69,7 @@ WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED' AND lines = $9;
 -- The point of no return, on paper first: committed before the wire is touched, by the holder of the lease only.
 UPDATE submissions
 SET state = 'SENDING', transmissions = transmissions + 1,
-    sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, probe_at = NULL, probes = 0,
+    sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, ended_at = NULL, probe_at = NULL, probes = 0,
     watch_until = $5
 WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()
   AND NOT EXISTS (SELECT 1 FROM banks b WHERE b.bank = submissions.bank AND b.paused_at IS NOT NULL)
@@ -88,7 +88,8 @@ ORDER BY submission_id LIMIT 100;
 
 -- name: doubt_abandoned
 -- Fence the gone process off and put its submissions in doubt, to be asked about at once.
-UPDATE submissions SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2
+UPDATE submissions
+SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2, ended_at = $2
 WHERE submission_id = ANY($1::bigint[]) AND state = 'SENDING'
   AND (lease_until IS NULL OR lease_until < clock_timestamp())
 RETURNING submission_id, batch_no, bank;
