@@ -275,7 +275,8 @@ class _Recording:
             self._conflict(attempt, item)
         elif verdict is Verdict.NOOP:
             self._result.effects[item.proof, "noop"] += 1
-            if item.host_reference is not None and attempt.known.state is State.RETURNED:
+            on_record = (None, attempt.known.credit_host_reference, attempt.known.return_host_reference)
+            if attempt.known.state is State.RETURNED and item.host_reference not in on_record:
                 self._keep(item, "LATE", attempt.row["payout_id"], counted=False)
         elif verdict is State.SUBMITTED:
             self._move(attempt, item, State.ACCEPTED)  # "received" of one line: a line has no state of its own below
