@@ -41,7 +41,12 @@ def plan_of(directory: Path, payouts: int, broker: str) -> Plan:
         repeat_rate=0,
         bank={"processing_seconds": 60, "keep_payload": False},
         gateway={
-            "timing": {"idle_milliseconds": 200, "watch_milliseconds": 2_000, "lease_seconds": 15, "collect_milliseconds": 200},
+            "timing": {
+                "idle_milliseconds": 200,
+                "watch_milliseconds": 2_000,
+                "lease_seconds": 15,
+                "collect_milliseconds": 200,
+            },
             "kafka": {"session_timeout_seconds": 10},
             "database": {"max_connections": 8},
             "log": {"level": "WARNING"},

@@ -30,6 +30,7 @@ RESTED = Snapshot(
     refusals={},
     orders={"REISSUE": 5},
     waiting=0,
+    unanswered=0,
     open=0,
     to_come={"credits": 0, "rejections": 0, "returns": 0, "callbacks": 0},
     returned=3,
@@ -52,6 +53,7 @@ def test_a_run_is_over_when_nothing_is_owed() -> None:
     [
         {"lines": 0},
         {"waiting": 1},
+        {"unanswered": 1},
         {"open": 1},
         {"open": None},
         {"to_come": {"returns": 1}},
