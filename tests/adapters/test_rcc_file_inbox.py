@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from adapters.banks.rcc_file import PROFILE
 from adapters.banks.rcc_file.bank import RccFileAdapter, RccFileSettings
 from adapters.contract import Artefact, Proof, Rendered, Unreadable
-from adapters.wire.sftp import SftpRefused, SftpTransport, SftpWire
+from adapters.wire.sftp import SftpRefused, SftpWire
 from tests.adapters.rcc_file_kit import (
     ACK,
-    AT,
     FIRST,
     NO_FUNDS,
     OLD,
-    SAMPLE_LINES,
     STEM,
-    SUBMISSION,
     TAKEN,
     all_at_once,
     put,
@@ -30,38 +25,7 @@ from tests.adapters.rcc_file_kit import (
     result,
     row,
 )
-from tests.adapters.sftp_kit import Bank, Files, new_bank, serving
-
-
-@pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    async with serving(new_bank(tmp_path)) as bank:
-        yield bank
-
-
-@pytest.fixture
-def settings(bank: Bank) -> RccFileSettings:
-    return RccFileSettings(sftp=bank.settings(), org="402XJ0001", biz="AG0801", return_horizon_days=5)
-
-
-@pytest.fixture
-def adapter(settings: RccFileSettings) -> RccFileAdapter:
-    made = PROFILE.adapter("rcc", settings)
-    assert isinstance(made, RccFileAdapter)
-    return made
-
-
-@pytest.fixture
-async def wire(settings: RccFileSettings) -> AsyncIterator[SftpWire]:
-    transport: SftpTransport = PROFILE.transport(settings)
-    async with transport.wire() as wire:
-        yield wire
-    await transport.close()
-
-
-@pytest.fixture
-def rendered(adapter: RccFileAdapter) -> Rendered:
-    return adapter.render(SUBMISSION, SAMPLE_LINES, AT)
+from tests.adapters.sftp_kit import Bank, Files
 
 
 async def collected(adapter: RccFileAdapter, wire: SftpWire, cursor: str) -> tuple[list[Artefact], str]:

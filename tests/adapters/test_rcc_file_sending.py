@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,54 +13,20 @@ from adapters.wire.sftp import SftpError, SftpTransport, SftpWire
 from tests.adapters.rcc_file_kit import (
     ABSENT,
     ACK,
-    AT,
     DOUBT,
     FIRST,
     NO_FUNDS,
     RECEIVED,
     REFUSED,
-    SAMPLE_LINES,
     SAMPLES,
     STEM,
-    SUBMISSION,
     TAKEN,
     UP,
     heads,
     put,
     put_result,
 )
-from tests.adapters.sftp_kit import Bank, Files, new_bank, serving
-
-
-@pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    async with serving(new_bank(tmp_path)) as bank:
-        yield bank
-
-
-@pytest.fixture
-def settings(bank: Bank) -> RccFileSettings:
-    return RccFileSettings(sftp=bank.settings(), org="402XJ0001", biz="AG0801", return_horizon_days=5)
-
-
-@pytest.fixture
-def adapter(settings: RccFileSettings) -> RccFileAdapter:
-    made = PROFILE.adapter("rcc", settings)
-    assert isinstance(made, RccFileAdapter)
-    return made
-
-
-@pytest.fixture
-async def wire(settings: RccFileSettings) -> AsyncIterator[SftpWire]:
-    transport: SftpTransport = PROFILE.transport(settings)
-    async with transport.wire() as wire:
-        yield wire
-    await transport.close()
-
-
-@pytest.fixture
-def rendered(adapter: RccFileAdapter) -> Rendered:
-    return adapter.render(SUBMISSION, SAMPLE_LINES, AT)
+from tests.adapters.sftp_kit import Bank, Files
 
 
 async def test_submit_uploads_the_sample(
