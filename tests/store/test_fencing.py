@@ -234,6 +234,20 @@ async def test_absent_and_credited_in_one_answer_never_send_the_file_again(gatew
     assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
 
 
+async def test_a_contradiction_about_one_line_forbids_sending_the_others_again(gateway: Gateway) -> None:
+    """The bank booked a wrong amount for one line, then says it took nothing: it had the file, so nothing travels."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    await gateway.answer(credited(gateway, 1, amount_fen=9_900))
+    gateway.bank.probes = lambda rendered, wire: [Evidence(Proof.NOT_TAKEN), Evidence(Proof.ABSENT)]
+    for _ in range(3):
+        gateway.clock.forward(hours=2)
+        await gateway.verify.probe(gateway.entry)
+        await gateway.send()
+    assert len(gateway.bank.sent) == 1
+    assert await gateway.buckets() == {"conflict": 1, "in_doubt": 1}
+
+
 async def test_doubt_is_held_four_working_hours_before_the_limit_and_asked_about_on(gateway: Gateway) -> None:
     """The limit is Friday's end; people work until 18:00, so from 14:00 doubt is a person's business."""
     gateway.bank.submits = kit.hang_up

@@ -32,10 +32,13 @@ WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
 SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER BY seq;
 
 -- name: attempts_with_own_state
--- How many sent lines of a submission the bank has spoken of by themselves; more than none forbids sending it again.
-SELECT count(*) FROM attempts
-WHERE submission_id = $1 AND state IS NOT NULL
-  AND NOT (state = 'REJECTED' AND bank_code IS NOT DISTINCT FROM reason);
+-- How many sent lines of a submission the bank has spoken of by themselves, be it in contradiction; more than none
+-- forbids sending it again.
+SELECT count(*) FROM attempts a
+WHERE a.submission_id = $1
+  AND ((a.state IS NOT NULL AND NOT (a.state = 'REJECTED' AND a.bank_code IS NOT DISTINCT FROM a.reason))
+       OR EXISTS (SELECT 1 FROM evidence e
+                  WHERE e.bank = a.bank AND e.reference = a.reference AND e.effect = 'CONFLICT'));
 
 -- name: settle_attempts!
 -- Write outcomes once, sorted by key: conditional on the state the decision was made on.
