@@ -29,7 +29,7 @@ from typing import Any
 from adapters.contract import AnswerKind, Evidence, Line, Proof, Reason, Rendered, Submission
 from gateway import metrics
 from gateway.banks import Bank
-from gateway.clock import Clock
+from gateway.clock import SHANGHAI, Clock
 from gateway.config import Config
 from gateway.deadlines import Deadlines
 from gateway.log import get_logger
@@ -37,7 +37,7 @@ from gateway.pacing import deferral, probe_delay
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.evidence import Heard
-from gateway.store.planning import Route
+from gateway.store.planning import NoRoute, Route
 from gateway.store.store import Store
 from gateway.store.submissions import Claim, Fenced, Rendering, claim_of
 from gateway.vault import Vault
@@ -46,6 +46,7 @@ from schemas.masked import AccountNumber
 log = get_logger("dispatch")
 RENDERED_AT_ONCE = 4
 SENT_AT_ONCE = 4
+NO_ROUTE_REST = dt.timedelta(minutes=10)
 ID_TYPE_RESIDENT = "01"
 
 
@@ -68,19 +69,33 @@ class Dispatch:
         self._clock = clock
         self._timing = config.timing
         self._deadlines = Deadlines(reference.calendar, config)
+        self._no_route: dict[int, dt.datetime] = {}  # batches whose lines lead nowhere, until they are tried again
 
     # -- cutting
 
     def route(self, county: str, bank: str, bank_no: str, at: dt.datetime) -> Route:
-        """Where lines for a bank number go today; LookupError where no agreement or configured bank fits."""
-        agreement = self._reference.valid_agreements(county, at.date()).get(bank_no)
-        if agreement is None or agreement.bank != bank or bank not in self._banks:
-            raise LookupError(f"no valid agreement leads to bank {bank}")
-        return route_of(agreement, self._banks[bank])
+        """Where lines for a bank number go: by today's agreement, or else the one of ``at``, when they were approved.
+
+        LookupError where neither leads to that bank, or it is not configured (any more).
+        """
+        for day in (self._clock.now().date(), at.astimezone(SHANGHAI).date()):
+            agreement = self._reference.valid_agreements(county, day).get(bank_no)
+            if agreement is not None and agreement.bank == bank and bank in self._banks:
+                return route_of(agreement, self._banks[bank])
+        raise LookupError(f"no agreement leads to bank {bank}")
 
     async def plan(self) -> bool:
         """Cut the next chunk of approved lines; whether there was one."""
-        planned = await self._store.planning.plan_next(self, self._clock.now(), self._deadlines.hold_before)
+        now = self._clock.now()
+        self._no_route = {batch: until for batch, until in self._no_route.items() if until > now}
+        try:
+            planned = await self._store.planning.plan_next(
+                self, now, self._deadlines.hold_before, sorted(self._no_route)
+            )
+        except NoRoute as lost:
+            self._no_route[lost.batch_no] = now + NO_ROUTE_REST
+            log.error("no route", batch=lost.batch_no)
+            return True
         if planned is None:
             return False
         log.info("lines planned", batch=planned.batch_no, lines=planned.lines, count=planned.submissions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -28,6 +28,14 @@ class Route:
     reference_length: int
 
 
+class NoRoute(Exception):
+    """Lines of a batch for which no agreement or configured bank can be found (any more)."""
+
+    def __init__(self, batch_no: int) -> None:
+        super().__init__(f"batch {batch_no} has lines without a route")
+        self.batch_no = batch_no
+
+
 class Router(Protocol):
     """The gateway's knowledge of agreements and capabilities."""
 
@@ -48,13 +56,20 @@ class Planning:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def plan_next(self, router: Router, at: dt.datetime, hold_before: Any) -> Planned | None:
-        """Cut the next chunk of the most urgent batch; None when nothing waits.
+    async def plan_next(
+        self,
+        router: Router,
+        at: dt.datetime,
+        hold_before: Callable[[dt.datetime], dt.datetime],
+        skip: Sequence[int] = (),
+    ) -> Planned | None:
+        """Cut the next chunk of the most urgent batch that is not in ``skip``; None when nothing waits.
 
-        ``hold_before(limit)`` is when doubt about these lines becomes a person's business.
+        ``hold_before(limit)`` is when doubt about these lines becomes a person's business. NoRoute names a batch whose
+        lines lead nowhere: the caller skips it for a while, so that it holds no other batch up.
         """
         async with self._engine.transaction() as connection:
-            batch = await connection.fetchrow(sql("next_to_plan"))
+            batch = await connection.fetchrow(sql("next_to_plan"), list(skip))
             if batch is None:
                 return None
             batch_no = batch["batch_no"]
@@ -70,7 +85,10 @@ class Planning:
             for (bank, bank_no), group in groupby(
                 sorted(rows, key=lambda r: (r["bank"], r["bank_no"])), key=lambda r: (r["bank"], r["bank_no"])
             ):
-                route = router.route(batch["county"], bank, bank_no, at)
+                try:
+                    route = router.route(batch["county"], bank, bank_no, batch["clock_started_at"])
+                except LookupError:
+                    raise NoRoute(batch_no) from None
                 for lines in cut(list(group), route.max_lines, route.max_total_fen):
                     head = {"bank": bank, "bank_no": bank_no, "limit_at": batch["limit_at"]}
                     head["hold_at"] = hold_before(batch["limit_at"])

@@ -193,6 +193,21 @@ async def test_late_success_of_a_failed_attempt_is_a_conflict_and_nothing_more_i
     assert len(gateway.bank.sent) == 1
 
 
+async def test_a_batch_that_leads_nowhere_holds_no_other_up(gateway: Gateway) -> None:
+    """When a bank is taken out of the configuration, its approved lines wait and page; other batches are paid."""
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    gateway.dispatch._banks = {}  # type: ignore[assignment]
+    assert await gateway.dispatch.plan()
+    assert not await gateway.dispatch.plan()
+    assert await gateway.buckets() == {"queued": 1}
+    gateway.dispatch._banks = {gateway.bank.name: gateway.entry}
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert await gateway.buckets() == {"in_flight": 1}
+
+
 async def test_evidence_of_an_unknown_reference_credits_nobody(gateway: Gateway) -> None:
     """A result line that names no attempt of this bank is kept and counted, and moves nothing."""
     await gateway.pay(1)

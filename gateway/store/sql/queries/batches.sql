@@ -107,8 +107,8 @@ WHERE batch_no = $1 AND state = 'AWAITING_FUNDS';
 
 -- name: next_to_plan
 -- The most urgent batch with approved lines that are in no submission yet, locked for one chunk.
-SELECT batch_no, issuer, batch_id, county, programme, period, lines, planned_line, limit_at FROM batches
-WHERE state = 'PAYING' AND planned_line < lines ORDER BY limit_at, batch_no LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+SELECT batch_no, issuer, batch_id, county, programme, period, lines, planned_line, limit_at, clock_started_at
+FROM batches WHERE state = 'PAYING' AND planned_line < lines AND NOT batch_no = ANY($1::bigint[]) ORDER BY limit_at, batch_no LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: payouts_to_plan
 -- Approved lines in line order.
