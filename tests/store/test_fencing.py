@@ -146,6 +146,23 @@ async def test_an_abandoned_sending_is_doubted_once_and_only_after_its_lease(gat
     assert [row["submission_id"] for row in asked] == [claim.submission_id]
 
 
+async def test_a_sending_that_is_renewed_at_the_last_moment_is_not_doubted(gateway: Gateway) -> None:
+    """Found abandoned, then renewed while the finder waited for the batch: its call goes on, and nobody fences it."""
+    await rendered(gateway)
+    claim = await claim_to_send(gateway)
+    await sending(gateway, claim)
+    await expire(gateway)
+    async with gateway.store.engine.transaction() as holder:
+        await holder.execute("SELECT 1 FROM batches FOR UPDATE")
+        finder = asyncio.create_task(gateway.store.submissions.doubt_abandoned(gateway.clock.now()))
+        async with asyncio.timeout(30):
+            while not await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.02)
+        assert await gateway.store.submissions.renew(claim)
+    assert await finder == 0
+    assert await state(gateway) == "SENDING"
+
+
 async def test_the_answer_of_a_fenced_process_is_still_evidence(gateway: Gateway) -> None:
     """What a bank proves is true whoever heard it: the zombie's RECEIVED ends the doubt."""
     await rendered(gateway)

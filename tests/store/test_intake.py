@@ -253,8 +253,9 @@ async def test_a_funding_and_the_last_part_at_the_same_moment_find_each_other(ga
     await holder.execute("LOCK TABLE fundings IN SHARE MODE")
 
     async def waiting(count: int) -> None:
-        while await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+                await asyncio.sleep(0.02)
 
     funding = asyncio.create_task(gateway.fund("100.00"))
     await waiting(1)

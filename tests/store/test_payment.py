@@ -198,7 +198,7 @@ async def test_a_batch_that_leads_nowhere_holds_no_other_up(gateway: Gateway) ->
     await gateway.batch([kit.line(1)])
     await gateway.fund("100.00")
     await gateway.judge()
-    gateway.dispatch._banks = {}  # type: ignore[assignment]
+    gateway.dispatch._banks = {}
     assert await gateway.dispatch.plan()
     assert not await gateway.dispatch.plan()
     assert await gateway.buckets() == {"queued": 1}

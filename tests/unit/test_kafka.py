@@ -74,10 +74,13 @@ async def opened(kafka: Kafka, desk: Desk, **more: Any) -> AsyncIterator[Inbox]:
 
 
 async def put(kafka: Kafka, topic: str, *values: bytes, partition: int = 0, headers: Any = ()) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=5_000_000)
+    """Publish together, so that a consumer fetches them together."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=5_000_000, linger_ms=50)
     await producer.start()
-    for value in values:
-        await producer.send_and_wait(kafka.topic(topic), value, partition=partition, headers=list(headers))
+    sent = [
+        await producer.send(kafka.topic(topic), value, partition=partition, headers=list(headers)) for value in values
+    ]
+    await asyncio.gather(*sent)
     await producer.stop()
 
 
