@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import itertools
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from gateway.clock import SHANGHAI
 from gateway.lists import read_header, read_list
 from gateway.policy import AccountKind, Binding
+from gateway.store.batches import Judging
 from schemas.codec import Refused, encode
 from schemas.masked import AccountNumber, IdNumber
 from schemas.v1 import Kind, RefusalReason
@@ -326,8 +330,21 @@ async def test_one_person_is_approved_once_for_a_programme_and_period(gateway: G
     assert await refused_lines(gateway, 3) == {}
 
 
-async def test_two_batches_judged_at_the_same_time_approve_a_person_once(gateway: Gateway) -> None:
+async def test_two_batches_judged_at_the_same_time_approve_a_person_once(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes judge two lists with the same people: each person is approved in exactly one of them."""
+    both, look = asyncio.Barrier(2), Judging.already_approved
+    looks = itertools.count()
+
+    async def look_together(judging: Judging, people: Sequence[UUID]) -> set[UUID]:
+        """Both have looked before either has written: the later one loses the race and judges its part again."""
+        found = await look(judging, people)
+        if next(looks) < 2:
+            await both.wait()
+        return found
+
+    monkeypatch.setattr(Judging, "already_approved", look_together)
     lines = [kit.line(n) for n in range(1, 41)]
     await gateway.batch(lines)
     await gateway.batch(
