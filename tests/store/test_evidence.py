@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from adapters.contract import Evidence, Proof, Reason
 from gateway.store import evidence as evidence_module
 from gateway.store.evidence import EvidenceBook, Heard
+from gateway.store.history import Ledger
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
@@ -372,6 +373,27 @@ async def test_two_processes_that_hear_the_same_at_once_tell_it_once(
     assert len(await gateway.outcomes()) == len(set(await gateway.outcomes())) * 2 == 40
     for batch_no in (1, 2):
         assert await gateway.buckets(batch_no) == {"credited": 20}
+
+
+async def test_batches_are_locked_in_the_order_of_their_numbers(gateway: Gateway) -> None:
+    """Asked for in any order: whoever waits for a later batch holds the earlier ones, so nobody waits in a circle."""
+    for name in ("B-1", "B-2", "B-3"):
+        await gateway.intake.take_batch(*gateway.signed_parts([kit.line(1)], name, period=name)[0])
+    engine = gateway.store.engine
+
+    async def lock() -> None:
+        async with engine.transaction() as connection:
+            await Ledger.lock(connection, [3, 2, 1, 2])
+
+    async with engine.transaction() as holder:
+        await holder.execute("SELECT 1 FROM batches WHERE batch_no = 2 FOR NO KEY UPDATE")
+        waiting = asyncio.create_task(lock())
+        async with asyncio.timeout(30), engine.connection() as watch:
+            while not await watch.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.02)
+            free = "SELECT batch_no FROM batches ORDER BY batch_no FOR NO KEY UPDATE SKIP LOCKED"
+            assert [row["batch_no"] for row in await watch.fetch(free)] == [3]
+    await waiting
 
 
 async def test_one_live_attempt_a_payout_is_kept_by_the_schema(gateway: Gateway) -> None:
