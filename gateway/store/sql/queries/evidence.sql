@@ -32,8 +32,7 @@ WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
 SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER BY seq;
 
 -- name: attempts_with_own_state
--- How many sent lines of a submission the bank has spoken of by themselves, be it in contradiction; more than none
--- forbids sending it again.
+-- How many sent lines of a submission the bank spoke of by themselves, also in contradiction; any forbids a resend.
 SELECT count(*) FROM attempts a
 WHERE a.submission_id = $1
   AND ((a.state IS NOT NULL AND NOT (a.state = 'REJECTED' AND a.bank_code IS NOT DISTINCT FROM a.reason))

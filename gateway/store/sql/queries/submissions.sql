@@ -100,8 +100,9 @@ SELECT submission_id, batch_no FROM submissions
 WHERE bank = $1 AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2 ORDER BY silent_at LIMIT 100;
 
 -- name: doubt_silent
--- Silence past the bank's due time is doubt. A bank that then says "still working" has twice as long for its next word:
--- otherwise its answer would be silence again at once, and be asked about again at once, without end.
+-- Silence past the bank's due time is doubt.
+-- A bank that then says "still working" has twice as long for its next word: otherwise its answer would be silence
+-- again at once, and be asked about again at once, without end.
 UPDATE submissions SET state = 'IN_DOUBT', probe_at = least(probe_at, $3), probes = 0,
                        silent_at = $2 + (silent_at - sent_at)
 WHERE submission_id = ANY($1::bigint[]) AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2
