@@ -11,7 +11,9 @@ import asyncio
 import datetime as dt
 import functools
 import gc
+import math
 import signal
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +48,7 @@ from schemas.v1 import Kind, RefusalReason
 
 SMS_PROFILES = {HTTP_BATCH.name: HTTP_BATCH}
 GC_ALLOCATIONS = 50_000
+TOLD_AGAIN_SECONDS = 30
 EXIT_STALLED = 75  # "temporary failure": the supervisor starts a fresh process
 log = logging.get_logger("app")
 
@@ -104,6 +107,7 @@ class App:
         self._faults: dict[str, str] = {"database": "not connected yet", "kafka": "not connected yet"}
         self._loop = Loop(self._report)
         self._stop = asyncio.Event()
+        self._told: dict[str, float] = {}  # when a failing step was last told of; real seconds, never money
         self._exit = 0
 
     # -- what HTTP asks
@@ -261,7 +265,8 @@ class App:
 
     def _fault(self, component: str, reason: str | None) -> None:
         if self._faults.get(component) != reason:
-            log.warning("component changed", component=component, status="ready" if reason is None else "not ready")
+            say = log.info if reason is None else log.warning
+            say("component changed", component=component, status="ready" if reason is None else "not ready")
         if reason is None:
             self._faults.pop(component, None)
         else:
@@ -270,8 +275,12 @@ class App:
 
     def _report(self, name: str, error: BaseException | None) -> None:
         if error is None:
+            self._told.pop(name, None)
             log.info("step works again", step=name)
-        else:
+            return
+        now = time.monotonic()
+        if now - self._told.get(name, -math.inf) >= TOLD_AGAIN_SECONDS:  # a database that is away fails them all, often
+            self._told[name] = now
             log.warning("step failed", step=name, exc_info=error)
 
     async def _shut_down(self, admin: Admin, outlet: Outlet) -> None:

@@ -38,7 +38,6 @@ class GatewaySection(Section):
     close_of_business: str = Field(default="24:00", pattern=r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")
     greatest_message_age_days: int = Field(default=30, ge=1, le=3650)
     parts_wait_hours: int = Field(default=24, ge=1, le=720)
-    receipt_promise_days: int = Field(default=2, ge=1, le=2)
     hold_before_limit_working_hours: int = Field(default=4, ge=0, le=48)
 
 

@@ -34,6 +34,7 @@ from gateway.config import Config
 from gateway.deadlines import Deadlines
 from gateway.log import get_logger
 from gateway.pacing import deferral, probe_delay
+from gateway.privacy import SealBroken
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.evidence import Heard
@@ -112,8 +113,8 @@ class Dispatch:
                 await self._render_one(bank, claim, row)
             except Fenced:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
-            except ValueError as error:
-                # The adapter cannot write this submission at all: it stays cut, its lease runs out, somebody looks.
+            except (ValueError, LookupError, SealBroken) as error:
+                # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
                 log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
         return bool(rows)
 
@@ -289,10 +290,11 @@ class Dispatch:
             log.error("bank paused", bank=bank.name, reason=first.reason.value if first.reason else "", code=first.code)
         await self._store.submissions.schedule_first(claim, now + first_question(bank, first.proof))
         log.info(
-            "submission sent",
+            "submission answered",
             bank=bank.name,
             submission=claim.submission_id,
             proof=first.proof.value,
+            code=first.code,
             attempt=transmissions,
         )
 

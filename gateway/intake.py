@@ -155,10 +155,7 @@ class Intake:
         now = self._clock.now()
         raw = self._vault.unseal(judging.sealed, "batch_parts", batch["batch_no"], judging.part)
         part = parse_accepted(raw)
-        programme = self._reference.programmes[batch["programme"]]
-        rules = self._reference.rules(programme, batch["county"], now.date())
-        bindings = await self._bindings(judging, rules, part.items)
-        verdicts = [(line, judge(rules, line, bindings.get(line.line))) for line in part.items]
+        verdicts = await self._verdicts(judging, part.items, now.date())
         people = {
             line.line: self._vault.person(verdict.payee.id_no)
             for line, verdict in verdicts
@@ -183,6 +180,17 @@ class Intake:
             metrics.LINES.labels(outcome="refused", reason=one.reason).inc()
         no = batch["batch_no"]
         log.info("part judged", batch=no, part=judging.part, state=state, lines=len(approved), refused=len(refused))
+
+    async def _verdicts(
+        self, judging: Judging, lines: Sequence[ListLine], day: dt.date
+    ) -> list[tuple[ListLine, Approved | Unpaid]]:
+        """Each line with what is to become of it, but for duplicates."""
+        programme = self._reference.programmes.get(judging.batch["programme"])
+        if programme is None:  # taken out of the table after the batch was accepted
+            return [(line, Unpaid(LineReason.OUT_OF_SCOPE, "unknown programme")) for line in lines]
+        rules = self._reference.rules(programme, judging.batch["county"], day)
+        bindings = await self._bindings(judging, rules, lines)
+        return [(line, judge(rules, line, bindings.get(line.line))) for line in lines]
 
     async def _bindings(self, judging: Judging, rules: Rules, lines: Sequence[ListLine]) -> dict[int, Binding]:
         """Accounts kept for people whose line names none, by line number."""

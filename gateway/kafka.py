@@ -102,10 +102,13 @@ class Inbox:
             self._demand_size(raw)
             stored = await self._handlers[kind](raw, signature_header(record.headers))
         except Refused as refused:
-            await self._refused(kind, raw, refused.reason, refused.detail)
+            await self._refuse(kind, raw, refused.reason, refused.detail)
+            self._note_refusal(kind, raw, refused.reason)
             return
         if stored.refused is not None:
-            await self._refused(kind, raw, stored.refused, stored.detail)
+            if not stored.answered:
+                await self._refuse(kind, raw, stored.refused, stored.detail)
+            self._note_refusal(kind, raw, stored.refused)
             return
         metrics.MESSAGES.labels(topic=_METRIC_TOPIC[kind], outcome="repeated" if stored.repeated else "accepted").inc()
         log.info("message taken", topic=topic, outcome="repeated" if stored.repeated else "accepted", bytes=len(raw))
@@ -114,8 +117,8 @@ class Inbox:
         if len(raw) > self._section.max_record_bytes:
             raise Refused(RefusalReason.OVERSIZE, "the record is larger than records may be")
 
-    async def _refused(self, kind: Kind, raw: bytes, reason: RefusalReason, detail: str) -> None:
-        await self._refuse(kind, raw, reason, detail)
+    @staticmethod
+    def _note_refusal(kind: Kind, raw: bytes, reason: RefusalReason) -> None:
         metrics.MESSAGES.labels(topic=_METRIC_TOPIC[kind], outcome="refused").inc()
         metrics.REFUSALS.labels(reason=reason.value).inc()
         log.warning(

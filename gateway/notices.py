@@ -105,6 +105,7 @@ class Notifier:
             outcomes[place] = _OUTCOMES[result.outcome]
             self._count(result.outcome.value.lower() if result.outcome is not SmsOutcome.UNKNOWN else "in_doubt")
         ended_at = self._clock.now()
+        log.info("sms call made", provider=self._provider.name, count=len(due), status=_state_after(outcomes))
         await self._store.notices.outcome(notice, _state_after(outcomes), outcomes, ended_at + ASK_AFTER, ended_at)
 
     async def _follow_up(self, notice: Mapping[str, Any]) -> None:

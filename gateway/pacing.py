@@ -14,7 +14,6 @@ _HOUR = dt.timedelta(hours=1)
 PROBE_DELAYS: Final = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR)
 RETURN_WATCH: Final = dt.timedelta(days=1)  # how often a paid submission is asked about inside its return horizon
 GATHERING: Final = 10 * _MINUTE  # re-issues wait that long for company, so that each does not travel alone
-INTERIM_AFTER: Final = dt.timedelta(0)
 
 _DEFERRALS: Final = {
     Reason.BANK_BUSY: (_MINUTE, 5 * _MINUTE, 15 * _MINUTE),

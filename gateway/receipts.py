@@ -74,6 +74,7 @@ class Relay:
         if not await self._store.outbox.published(lane, self._store.owner, fence, ids, now):
             log.warning("lane fenced after publishing", lane=lane, count=len(ids))
             return False
+        log.info("records published", lane=lane, count=len(rows), bytes=sum(len(row["value"]) for row in rows))
         for row in rows:
             metrics.RECORDS_PUBLISHED.labels(topic=row["topic"], outcome="acknowledged").inc()
             if row["topic"] == "receipts":

@@ -52,6 +52,7 @@ from gateway.vault import Vault
 
 log = get_logger("verify")
 PROBED_AT_ONCE = 4
+UNMATCHED_TOLD = 10  # of one answer: a bank that names a thousand strangers shall not flood the log
 PROBE_TRIES = 2  # a question may be repeated; a payment may not
 
 
@@ -193,7 +194,8 @@ class Verify:
         )
         if quarantined is not None and new:
             metrics.QUARANTINED.labels(bank=bank.name, reason="unreadable").inc()
-            log.error("artefact quarantined", bank=bank.name, file=artefact.name, digest=artefact.sha256[:12])
+            digest = artefact.sha256[:12]
+            log.error("artefact quarantined", bank=bank.name, file=artefact.name, digest=digest, reason=quarantined)
 
     # -- what banks tell us
 
@@ -258,6 +260,15 @@ class Verify:
             metrics.UNKNOWN_CODES.labels(bank=bank.name).inc(unknown)
         if recorded.settled or recorded.conflicts:
             log.info("evidence recorded", bank=bank.name, count=recorded.settled, lines=len(evidence))
+        for item in recorded.unmatched[:UNMATCHED_TOLD]:
+            log.warning(
+                "evidence unmatched",
+                bank=bank.name,
+                reference=item.reference,
+                submission=item.submission,
+                proof=item.proof.value,
+                digest=(item.artefact or "")[:12],
+            )
         if recorded.conflicts:
             log.error("payouts frozen", bank=bank.name, count=recorded.conflicts)
         if recorded.paused:

@@ -19,6 +19,7 @@ from gateway.store.reads import Count
 from gateway.store.store import Store
 
 log = get_logger("watch")
+BATCH_STATES: Final = ("COLLECTING", "JUDGING", "AWAITING_FUNDS", "PAYING", "COMPLETE", "REFUSED")
 COUNTING_SHARE: Final = 20  # counting may take one twentieth of the time, however large a batch is
 
 
@@ -65,8 +66,9 @@ class Watch:
             metrics.OLDEST_DUE_SECONDS.labels(clock=clock).set(
                 metrics.NO_DEADLINE if at is None else (at - now).total_seconds()
             )
-        for state, batches in (await self._store.reads.batches_by_state()).items():
-            metrics.BATCHES.labels(state=state).set(batches)
+        batches = await self._store.reads.batches_by_state()
+        for state in BATCH_STATES:
+            metrics.BATCHES.labels(state=state).set(batches.get(state, 0))
         outbox = await self._store.outbox.state()
         metrics.OUTBOX_PENDING.set(outbox["pending"])
         waiting = 0 if outbox["oldest_at"] is None else self._clock_seconds(now - outbox["oldest_at"])

@@ -11,13 +11,17 @@ from uuid import UUID
 
 import asyncpg
 
+from gateway.log import get_logger
 from gateway.store import ids
 from gateway.store.engine import Connection, Engine, sql
 from gateway.store.history import Ledger
 from gateway.store.outbox import Record, stage
+from gateway.store.refusing import refusal
 from gateway.store.staging import Receipt, stage_receipts
 from schemas.money import billionths_of_sum
-from schemas.v1 import RefusalReason
+from schemas.v1 import Kind, RefusalReason
+
+log = get_logger("store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,16 @@ class PartHead:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a message: stored, repeated (identical bytes), or refused with a reason."""
+    """What became of a message: stored, repeated (identical bytes), or refused with a reason.
+
+    ``answered``: the refusal is staged already, in the transaction that remembers the message. Staged later it could be
+    lost: the message would come again as a repeat, which is not answered.
+    """
 
     repeated: bool = False
     refused: RefusalReason | None = None
     detail: str = ""
+    answered: bool = False
 
 
 @dataclass(slots=True)
@@ -248,7 +257,18 @@ class Batches:
                 reason, detail = fault
                 await connection.execute(sql("refuse_batch"), batch_no)
                 ledger.add(batch_no, signed.at, "REFUSED", {"reason": reason.value})
-                stored = Stored(refused=reason, detail=detail)
+                record = refusal(
+                    Kind.BATCH,
+                    reason,
+                    detail,
+                    signed.at,
+                    digest=signed.digest,
+                    issuer=head.issuer,
+                    batch_id=head.batch_id,
+                    part=head.part,
+                )
+                await stage(connection, [record])
+                stored = Stored(refused=reason, detail=detail, answered=True)
         await ledger.write(connection)
         return stored
 
@@ -291,7 +311,10 @@ class Batches:
                 signed.at,
             )
             if batch is not None:
-                await connection.fetchval(sql("match_fundings"), issuer, batch_id, batch["batch_no"])
+                total = await connection.fetchval(sql("match_fundings"), issuer, batch_id, batch["batch_no"])
+                missing = batch["approved_fen"] - (total or 0)
+                if batch["state"] == "AWAITING_FUNDS" and missing > 0:
+                    log.warning("funds do not cover", batch=batch["batch_no"], amount_fen=missing)
                 ledger = await Ledger.lock(connection, [batch["batch_no"]])
                 body = {"funding": funding_id, "amount_fen": amount_fen, "digest": signed.digest.hex()}
                 ledger.add(batch["batch_no"], signed.at, "FUNDING", body)
@@ -344,7 +367,7 @@ class Batches:
             await ledger.write(connection)
         return started
 
-    async def refuse_overdue(self, at: dt.datetime, refusal: Callable[[asyncpg.Record], Record]) -> int:
+    async def refuse_overdue(self, at: dt.datetime, answer: Callable[[asyncpg.Record], Record]) -> int:
         """Refuse batches whose parts did not all arrive in time; one PART_MISSING answer each."""
         async with self._engine.transaction() as connection:
             rows = await connection.fetch(sql("overdue_batches"), at)
@@ -352,7 +375,7 @@ class Batches:
             for row in rows:
                 await connection.execute(sql("refuse_batch"), row["batch_no"])
                 ledger.add(row["batch_no"], at, "REFUSED", {"reason": RefusalReason.PART_MISSING.value})
-            await stage(connection, [refusal(row) for row in rows])
+            await stage(connection, [answer(row) for row in rows])
             await ledger.write(connection)
         return len(rows)
 

@@ -106,6 +106,19 @@ def consequences(attempt: Moving, at: dt.datetime) -> tuple[list[Receipt], list[
     return receipts, notices
 
 
+def never_made(row: asyncpg.Record, at: dt.datetime) -> Receipt:
+    """The receipt that says, under the next attempt's number, that there will be none: the batch was recalled."""
+    return Receipt(
+        line=ids.batch_and_line(row["payout_id"])[1],
+        attempt=row["attempt_no"] + 1,
+        outcome="cancelled",
+        amount_fen=row["amount_fen"],
+        at=at,
+        payout=row["payout_id"],
+        bank_no=row["bank_no"],
+    )
+
+
 def is_late(credit: Evidence | None, limit_at: dt.datetime | None, at: dt.datetime) -> bool:
     """Late is judged by the day the bank booked the credit; where it names none, by when we learned of it."""
     if limit_at is None:

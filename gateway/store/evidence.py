@@ -22,17 +22,19 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 
 from adapters.contract import Evidence, Proof, Reason
 from gateway import metrics
+from gateway.pacing import deferral
 from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide
 from gateway.store import ids
-from gateway.store.consequences import Moving, consequences, outcome_row
+from gateway.store.consequences import Moving, consequences, never_made, outcome_row
 from gateway.store.engine import Connection, Engine, lost_race, sql, touched
+from gateway.store.hearing import Heard, Recorded, note
 from gateway.store.history import Ledger
 from gateway.store.replan import replan_lines, retire_unsent
 from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
@@ -40,39 +42,6 @@ from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
 _RACES_ALLOWED = 5
 _OUTCOMES = {Proof.CREDITED: "CREDITED", Proof.REJECTED: "REJECTED", Proof.RETURNED: "RETURNED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The circumstances of evidence. ``settling_seconds`` is None where the bank's "not found" proves nothing.
-
-    ``asked_at`` is when the question was put (for an answer to a transmission: its SENDING). ``submission_id`` is given
-    where the evidence answers a call about that submission; ``deferred_until`` is when a submission of which the bank
-    took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
-    """
-
-    bank: str
-    at: dt.datetime
-    asked_at: dt.datetime
-    settling_seconds: int | None = None
-    submission_id: int | None = None
-    deferred_until: dt.datetime | None = None
-    ends_call: bool = False
-    reference_length: int = 26
-    reference_alphabet: str = ids.CROCKFORD
-
-
-@dataclass(slots=True)
-class Recorded:
-    """What a call to ``record`` did, for the log line and the metrics."""
-
-    effects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (proof, effect)
-    settled: int = 0
-    conflicts: int = 0
-    fees: int = 0
-    late: int = 0
-    paused: bool = False
-    credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
 
 @dataclass(slots=True)
@@ -83,6 +52,9 @@ class _Submission:
     acknowledged: bool = False
     due_at: dt.datetime | None = None
     retire: Reason | None = None
+
+
+__all__ = ["EvidenceBook", "Heard", "Recorded"]
 
 
 class EvidenceBook:
@@ -101,7 +73,7 @@ class EvidenceBook:
             except Exception as error:
                 if not lost_race(error) or tries == _RACES_ALLOWED - 1:
                     raise
-        _count(heard.bank, recorded)
+        note(heard.bank, recorded)
         return recorded
 
     async def news(self, bank: str, evidence: Sequence[Evidence]) -> list[Evidence]:
@@ -283,6 +255,8 @@ class _Recording:
         elif verdict is State.DEFERRED:
             # "Took nothing" of one line alone cannot send the file again: the line is over, the others are not.
             self._move(attempt, item, State.NOT_EXECUTED)
+            if item.reason in PAUSING:
+                self._stop_for = item.reason  # the next attempt would be refused for the same reason
         else:
             self._move(attempt, item, verdict)
 
@@ -320,6 +294,8 @@ class _Recording:
 
     def _keep(self, item: Evidence, effect: str, payout: int | None, *, counted: bool = True) -> None:
         self._kept.append((item, effect, payout))
+        if effect == "UNMATCHED":
+            self._result.unmatched.append(item)
         if counted:
             self._result.effects[item.proof, effect.lower() if effect != "LATE" else "kept"] += 1
 
@@ -389,7 +365,8 @@ class _Recording:
         """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""
         receipts: dict[int, list[Receipt]] = defaultdict(list)
         notices: dict[tuple[int, str], list[Notice]] = defaultdict(list)
-        never: dict[int, list[str]] = defaultdict(list)
+        never: dict[tuple[int, dt.datetime], list[str]] = defaultdict(list)
+        recalled: list[int] = []
         for attempt in changed:
             row = attempt.row
             told, person = consequences(attempt, self._heard.at)
@@ -399,17 +376,24 @@ class _Recording:
             self._result.late += sum(1 for receipt in told if receipt.outcome == "credited" and receipt.late)
             if attempt.known.state is State.CREDITED and row["sent_at"] is not None:
                 self._result.credit_seconds.append(int((self._heard.at - row["sent_at"]).total_seconds()))
-            if attempt.known.state is State.NOT_EXECUTED:
-                never[row["submission_id"]].append(row["reference"])
+            if attempt.known.state is State.NOT_EXECUTED and ledger.batches[row["batch_no"]]["recalled_at"] is not None:
+                recalled.append(row["payout_id"])  # finance has called it back: there will be no next attempt
+                receipts[row["batch_no"]].append(never_made(row, self._heard.at))
+            elif attempt.known.state is State.NOT_EXECUTED:
+                last = attempt.moved_by[-1]
+                wait = deferral(last.proof, last.reason, 1) if last.proof is Proof.NOT_TAKEN else dt.timedelta(0)
+                never[row["submission_id"], self._heard.at + wait].append(row["reference"])
+        if recalled:
+            await self._connection.execute(sql("cancel_payouts"), recalled, self._heard.at)
         for batch_no, told in sorted(receipts.items()):
             await stage_receipts(self._connection, ledger.batches[batch_no], told, self._heard.at)
         for (batch_no, signature), people in sorted(notices.items()):
             await stage_notices(self._connection, batch_no, signature, people, self._heard.at)
-        for submission_id, burned in sorted(never.items()):
+        for (submission_id, due_at), burned in sorted(never.items()):
             fresh = ids.mint_references(
                 len(burned), self._heard.at, self._heard.reference_alphabet, self._heard.reference_length
             )
-            await replan_lines(self._connection, submission_id, burned, fresh, self._heard.at)
+            await replan_lines(self._connection, submission_id, burned, fresh, due_at)
 
     def _chronicle(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         """One event a batch for this chunk: what moved, what contradicted."""
@@ -436,14 +420,3 @@ class _Recording:
                 "frozen": frozen.get(batch_no, []),
             }
             ledger.add(batch_no, self._heard.at, "EVIDENCE", body)
-
-
-def _count(bank: str, recorded: Recorded) -> None:
-    for (proof, effect), count in recorded.effects.items():
-        metrics.EVIDENCE.labels(bank=bank, proof=proof, effect=effect).inc(count)
-    metrics.CONFLICTS.labels(bank=bank).inc(recorded.conflicts)
-    metrics.FEES.labels(bank=bank).inc(recorded.fees)
-    metrics.LATE_CREDITS.inc(recorded.late)
-    settle_seconds = metrics.SETTLE_SECONDS.labels(bank=bank)
-    for seconds in recorded.credit_seconds:
-        settle_seconds.observe(seconds)

@@ -19,10 +19,12 @@ from gateway.store import ids
 from gateway.store.batches import Signed, Stored
 from gateway.store.engine import Connection, Engine, Row, sql
 from gateway.store.history import Ledger
+from gateway.store.outbox import stage
 from gateway.store.planning import Route, insert_submission
+from gateway.store.refusing import refusal
 from gateway.store.replan import retire_unsent
 from gateway.store.staging import Receipt, stage_receipts
-from schemas.v1 import OrderKind, RefusalReason
+from schemas.v1 import Kind, OrderKind, RefusalReason
 
 
 class StillJudging(Exception):
@@ -87,17 +89,30 @@ class Orders:
             async with self._engine.transaction() as connection:
                 await _Deciding(connection, head, prepare).apply()
         except OrderRefused as refused:
-            async with self._engine.transaction() as connection:
-                await _keep(connection, head, refused.reason.value)
-            return Stored(refused=refused.reason, detail=refused.detail)
+            return await self._refuse(head, refused.reason, refused.detail)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "payouts_once_per_person":
                 raise
-            async with self._engine.transaction() as connection:
-                await _keep(connection, head, RefusalReason.BENEFICIARY_COLLISION.value)
             detail = "the corrected person has a payout of this programme and period already"
-            return Stored(refused=RefusalReason.BENEFICIARY_COLLISION, detail=detail)
+            return await self._refuse(head, RefusalReason.BENEFICIARY_COLLISION, detail)
         return Stored()
+
+    async def _refuse(self, head: OrderHead, reason: RefusalReason, detail: str) -> Stored:
+        """Remember a refused order and stage its answer, in one transaction."""
+        record = refusal(
+            Kind.ORDER,
+            reason,
+            detail,
+            head.signed.at,
+            digest=head.signed.digest,
+            issuer=head.issuer,
+            batch_id=head.batch_id,
+            order_id=head.order_id,
+        )
+        async with self._engine.transaction() as connection:
+            await _keep(connection, head, reason.value)
+            await stage(connection, [record])
+        return Stored(refused=reason, detail=detail, answered=True)
 
 
 async def _keep(connection: Connection, head: OrderHead, outcome: str) -> int:

@@ -45,10 +45,13 @@ async def retire_unsent(connection: Connection, submission_id: int, at: dt.datet
 
 
 async def replan_lines(
-    connection: Connection, submission_id: int, burned: Sequence[str], fresh: Sequence[str], at: dt.datetime
+    connection: Connection, submission_id: int, burned: Sequence[str], fresh: Sequence[str], due_at: dt.datetime
 ) -> int:
-    """New attempts for closed lines (``burned``) under new references (``fresh``, same order); their submission."""
+    """New attempts for closed lines (``burned``) under new references (``fresh``, same order); their submission.
+
+    They travel from ``due_at`` on: a bank that was short of funds for a line will be so again at once.
+    """
     total = int(await connection.fetchval(sql("amount_of_lines"), submission_id, list(burned)))
-    key = await fresh_submission(connection, submission_id, len(burned), total, at)
+    key = await fresh_submission(connection, submission_id, len(burned), total, due_at)
     await connection.execute(sql("replan_attempts"), submission_id, key, list(burned), list(fresh))
     return key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.contract import Evidence, Proof
 from schemas.v1 import Kind, RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -196,3 +197,41 @@ async def test_a_recall_of_an_unfinished_list_refuses_what_still_comes(gateway: 
     await gateway.judge()
     await gateway.send()
     assert gateway.bank.sent == []
+
+
+async def test_a_line_that_never_reached_the_bank_is_not_planned_again_after_a_recall(gateway: Gateway) -> None:
+    """Recalled while in doubt, then found to be absent alone: cancelled, not paid by a new attempt."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    first, second = gateway.bank.sent[0].references
+    await gateway.order("RECALL", "O-1", None, None)
+    gateway.bank.probes = lambda rendered, wire: [
+        Evidence(Proof.CREDITED, reference=first, amount_fen=10_000, host_reference="H1"),
+        Evidence(Proof.ABSENT, reference=second),
+    ]
+    gateway.bank.submits = kit.received
+    gateway.clock.forward(hours=1)
+    await gateway.verify.probe(gateway.entry)
+    gateway.clock.forward(hours=1)
+    await gateway.send()
+    assert len(gateway.bank.sent) == 1
+    assert await gateway.buckets() == {"credited": 1, "cancelled": 1}
+    assert sorted(await gateway.outcomes()) == [
+        (1, 1, "credited", None),
+        (2, 1, "failed", "NOT_EXECUTED"),
+        (2, 2, "cancelled", None),
+    ]
+
+
+async def test_a_line_the_bank_had_no_funds_for_waits_before_its_next_attempt(gateway: Gateway) -> None:
+    """Short of funds in the middle of a file: the line's next attempt waits for the top-up instead of spinning."""
+    await gateway.pay(1)
+    await gateway.answer(
+        {"proof": "NOT_TAKEN", "reference": gateway.reference_of(1), "reason": "FUNDS_SHORT", "code": "3008"}
+    )
+    await gateway.send()
+    assert len(gateway.bank.sent) == 1
+    gateway.clock.forward(minutes=31)
+    await gateway.send()
+    assert len(gateway.bank.sent) == 2
+    assert len(set(gateway.bank.references())) == 2
