@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,9 +35,9 @@ from gateway.config import Config
 from gateway.deadlines import Deadlines
 from gateway.log import get_logger
 from gateway.pacing import deferral, probe_delay
-from gateway.privacy import SealBroken
 from gateway.reference import Reference
 from gateway.routes import route_of
+from gateway.store.consequences import LOCAL_CODE
 from gateway.store.evidence import Heard
 from gateway.store.planning import NoRoute, Route
 from gateway.store.store import Store
@@ -113,7 +114,7 @@ class Dispatch:
                 await self._render_one(bank, claim, row)
             except Fenced:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
-            except (ValueError, LookupError, SealBroken) as error:
+            except Exception as error:
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
                 log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
         return bool(rows)
@@ -128,7 +129,7 @@ class Dispatch:
             await self._store.submissions.release(claim)
             return
         written = [self._line(line) for line in lines]
-        refusals = [(line, bank.adapter.refuse(line)) for line in written]
+        refusals = [(line, _refusal(bank, line)) for line in written]
         payable = [line for line, reason in refusals if reason is None]
         await self._refuse_lines(bank, claim, [(line, reason) for line, reason in refusals if reason is not None])
         if not payable:
@@ -182,7 +183,7 @@ class Dispatch:
             return
         now = self._clock.now()
         evidence = [
-            Evidence(Proof.REJECTED, reference=line.reference, reason=reason, code=reason.value)
+            Evidence(Proof.REJECTED, reference=line.reference, reason=reason, code=f"{LOCAL_CODE}{reason.value}")
             for line, reason in refused
         ]
         await self._store.evidence.record(Heard(bank.name, now, now, submission_id=claim.submission_id), evidence)
@@ -198,17 +199,20 @@ class Dispatch:
         limit = min(free, SENT_AT_ONCE)
         if limit <= 0:
             return False
+        claimed_at = _uptime_seconds()
         rows = await self._store.submissions.claim_to_send(bank.name, now, limit)
         if not rows:
             return False
         # Gathered, not grouped: a task group would cancel one submission's call because another one failed.
-        outcomes = await asyncio.gather(*(self._send_one(bank, row) for row in rows), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(self._send_one(bank, row, claimed_at) for row in rows), return_exceptions=True
+        )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return True
 
-    async def _send_one(self, bank: Bank, row: Mapping[str, Any]) -> None:
+    async def _send_one(self, bank: Bank, row: Mapping[str, Any], claimed_at: int) -> None:
         claim = Claim(row["submission_id"], row["batch_no"], row["fence"])
         rendered = self._rendered(bank, row, await self._store.submissions.sent_references(claim.submission_id))
         if rendered is None:
@@ -222,6 +226,11 @@ class Dispatch:
         except Fenced:
             await self._store.submissions.set_frozen_aside(claim, now) if await self._is_frozen(claim) else None
             log.warning("sending fenced", bank=bank.name, submission=claim.submission_id)
+            return
+        if _uptime_seconds() - claimed_at >= self._timing.lease_seconds:
+            # This process stood still between its claim and now: somebody may have put the submission in doubt, heard
+            # that the bank has nothing, and sent it. What is in SENDING here is asked about, not sent.
+            log.error("stood still before sending", bank=bank.name, submission=claim.submission_id)
             return
         evidence = await self._submit(bank, rendered, claim)
         await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)
@@ -246,26 +255,22 @@ class Dispatch:
 
     async def _submit(self, bank: Bank, rendered: Rendered, claim: Claim) -> list[Evidence]:
         """Touch the wire, once. What was raised is read through the wire: before or after the point of no return."""
-        async with self._keep_lease(claim):
-            try:
-                async with bank.transport.wire() as wire:
-                    try:
-                        with metrics.BANK_CALL_SECONDS.labels(bank=bank.name, call="submit").time():
-                            async with asyncio.timeout(self._timing.bank_call_seconds):
-                                return await bank.adapter.submit(rendered, wire)
-                    except Exception as error:
-                        proof = Proof.IN_DOUBT if wire.crossed else Proof.NOT_SENT
-                        log.warning(
-                            "submit raised",
-                            bank=bank.name,
-                            submission=claim.submission_id,
-                            proof=proof.value,
-                            exc_info=error,
-                        )
-                        return [Evidence(proof, code=type(error).__name__)]
-            except Exception as error:  # the wire could not even be opened: nothing can have left through it
-                log.warning("no wire", bank=bank.name, submission=claim.submission_id, exc_info=error)
-                return [Evidence(Proof.NOT_SENT, code=type(error).__name__)]
+        wire: Any = None
+        evidence: list[Evidence] | None = None
+        try:
+            async with self._keep_lease(claim), bank.transport.wire() as wire:
+                with metrics.BANK_CALL_SECONDS.labels(bank=bank.name, call="submit").time():
+                    async with asyncio.timeout(self._timing.bank_call_seconds):
+                        evidence = await bank.adapter.submit(rendered, wire)
+        except Exception as error:
+            # Without a wire nothing can have left; with one, only the wire knows. An answer that was already there
+            # when closing the wire failed is still the answer.
+            proof = Proof.IN_DOUBT if wire is not None and wire.crossed else Proof.NOT_SENT
+            log.warning(
+                "submit raised", bank=bank.name, submission=claim.submission_id, proof=proof.value, exc_info=error
+            )
+            return evidence if evidence is not None else [Evidence(proof, code=type(error).__name__)]
+        return evidence
 
     async def _hear(
         self, bank: Bank, claim: Claim, transmissions: int, sent_at: dt.datetime, evidence: list[Evidence]
@@ -281,6 +286,7 @@ class Dispatch:
             submission_id=claim.submission_id,
             deferred_until=now + wait,
             ends_call=True,
+            return_horizon_days=bank.capabilities.return_horizon_days,
             reference_length=bank.capabilities.reference_length,
             reference_alphabet=bank.capabilities.reference_alphabet,
         )
@@ -317,6 +323,18 @@ class Dispatch:
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def _refusal(bank: Bank, line: Line) -> Reason | None:
+    """Why a line is not written for this bank: more money than it takes at once, or letters it cannot hold."""
+    if line.amount_fen > bank.capabilities.max_total_fen:
+        return Reason.AMOUNT
+    return bank.adapter.refuse(line)
+
+
+def _uptime_seconds() -> int:
+    """Seconds that pass also while the process, or the whole machine, stands still."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def first_question(bank: Bank, proof: Proof) -> dt.timedelta:

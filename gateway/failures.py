@@ -20,6 +20,7 @@ from gateway.deadlines import Deadlines
 from gateway.log import get_logger
 from gateway.pacing import GATHERING
 from gateway.policy import Changes, Corrected, Payee, Refused, judge_details
+from gateway.privacy import SealBroken
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.batches import Signed, Stored
@@ -31,7 +32,7 @@ from schemas.codec import parse_message
 from schemas.v1 import Kind, Order, OrderKind, RefusalReason
 
 log = get_logger("failures")
-_JUDGING_POLLS = 300
+_JUDGING_POLLS = 25
 _JUDGING_POLL_SECONDS = 0.2
 
 
@@ -108,7 +109,7 @@ class Failures:
                 )
             except StillJudging:
                 await asyncio.sleep(_JUDGING_POLL_SECONDS)
-        raise TimeoutError("a batch has been judged for a minute; the order is read again later")
+        raise TimeoutError("the batch is still being judged; the order is read again")
 
     def _prepare(
         self, order: Order, batch: Mapping[str, Any], payout: Mapping[str, Any], latest: Mapping[str, Any]
@@ -116,9 +117,15 @@ class Failures:
         """Where and with which details the next attempt goes; OrderRefused when it cannot."""
         now = self._clock.now()
         key = payout["payout_id"]
-        before = self._before(payout, latest)
+        try:
+            before = self._before(payout, latest)
+        except SealBroken:
+            log.error("kept details do not open", batch=batch["batch_no"], order_id=order.order_id)
+            raise OrderRefused(RefusalReason.DETAILS_INVALID, "the kept details do not open") from None
         changes: Changes = order.details or _Nothing()
-        programme = self._reference.programmes[batch["programme"]]
+        programme = self._reference.programmes.get(batch["programme"])
+        if programme is None:
+            raise OrderRefused(RefusalReason.DETAILS_INVALID, "the programme is not in the table any more")
         verdict = judge_details(self._reference.rules(programme, batch["county"], now.date()), before, changes)
         if isinstance(verdict, Refused):
             raise OrderRefused(RefusalReason.DETAILS_INVALID, f"{verdict.reason.value}: {verdict.detail}")

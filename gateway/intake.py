@@ -36,6 +36,7 @@ from schemas.money import AS_WRITTEN_PATTERN, fen_from_yuan_text, sum_as_written
 from schemas.v1 import BatchPart, Kind, LineReason, ListLine, RefusalReason
 
 log = get_logger("intake")
+REST_AFTER_FAILURE = dt.timedelta(minutes=10)
 _AS_WRITTEN = re.compile(AS_WRITTEN_PATTERN).fullmatch
 
 
@@ -52,6 +53,7 @@ class Intake:
         self._clock = clock
         self._parts_wait = dt.timedelta(hours=config.gateway.parts_wait_hours)
         self._deadlines = Deadlines(reference.calendar, config)
+        self._resting: dict[int, dt.datetime] = {}  # batches whose judging failed, until it is tried again
 
     async def take_batch(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.batches``; raises Refused for what cannot be believed or read."""
@@ -113,15 +115,21 @@ class Intake:
 
     async def judge_next(self) -> bool:
         """Judge one part of the oldest complete list; whether there was one."""
+        now = self._clock.now()
+        self._resting = {batch: until for batch, until in self._resting.items() if until > now}
+        batch_no = 0
         try:
-            async with self._store.batches.judging() as judging:
+            async with self._store.batches.judging(sorted(self._resting)) as judging:
                 if judging is None:
                     return False
+                batch_no = judging.batch["batch_no"]
                 await self._judge(judging)
         except Exception as error:
             if lost_race(error):  # another batch approved one of these people meanwhile: judge the part again
                 return True
-            raise
+            self._resting[batch_no] = now + REST_AFTER_FAILURE  # so that it holds no other batch up
+            log.error("batch cannot be judged", batch=batch_no, exc_info=error)
+            return True
         return True
 
     async def start_clocks(self) -> bool:

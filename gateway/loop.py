@@ -37,8 +37,14 @@ class Loop:
                 if failures:
                     self.report(name, None)
                 failures = 0
-            except asyncio.CancelledError:
-                raise
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Somebody else's cancellation leaked out of a library: a failure of this turn, not the end of the step.
+                failures += 1
+                busy = False
+                self.report(name, error)
             except Exception as error:  # the work is still in the store; the next turn finds it again
                 failures += 1
                 busy = False

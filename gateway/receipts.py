@@ -51,10 +51,16 @@ class Relay:
     async def drain(self) -> bool:
         """Publish the oldest records of every lane that this process can claim; whether anything was published."""
         published = False
+        failure: Exception | None = None
         for lane in await self._store.outbox.lanes():
-            fence = await self._store.submissions.lease(f"lane-{lane}")
-            if fence is not None:
-                published = await self._drain_lane(lane, fence) or published
+            try:
+                fence = await self._store.submissions.lease(f"lane-{lane}")
+                if fence is not None:
+                    published = await self._drain_lane(lane, fence) or published
+            except Exception as error:  # one lane that cannot be drained holds no other up
+                failure = error
+        if failure is not None:
+            raise failure
         return published
 
     async def _drain_lane(self, lane: int, fence: int) -> bool:
@@ -69,6 +75,9 @@ class Relay:
             for row in rows:
                 metrics.RECORDS_PUBLISHED.labels(topic=row["topic"], outcome="in_doubt").inc()
             raise
+        if await self._store.submissions.lease(f"lane-{lane}") != fence:  # renewed: publishing may outlast a lease
+            log.warning("lane fenced after publishing", lane=lane, count=len(rows))
+            return False
         now = self._clock.now()
         ids = [row["outbox_id"] for row in rows]
         if not await self._store.outbox.published(lane, self._store.owner, fence, ids, now):

@@ -142,7 +142,7 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
         state: MappingProxyType(row)
         for state, row in {
             State.PLANNED: _NEVER_SENT,
-            State.RENDERED: _NEVER_SENT,
+            State.RENDERED: {**_NEVER_SENT, Proof.REJECTED: CONFLICT},  # its bytes are fixed and would travel with it
             State.SENDING: {
                 Proof.NOT_SENT: State.DEFERRED,
                 Proof.NOT_TAKEN: State.DEFERRED,
@@ -177,7 +177,8 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
                 Proof.IN_PROCESS: NOOP,
             },
             State.IN_DOUBT: _DOUBT,
-            State.HELD: _DOUBT,
+            # "Received" and "working on it" answer nothing that a person was called for: HELD stays.
+            State.HELD: {**_DOUBT, Proof.RECEIVED: NOOP, Proof.IN_PROCESS: NOOP},
             State.CREDITED: {
                 **_WEAK_AFTER_A_FACT,
                 Proof.CREDITED: NOOP,  # the same booking; another host reference is a conflict, see decide()

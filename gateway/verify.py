@@ -185,7 +185,7 @@ class Verify:
             await self._keep(bank, artefact, quarantined=str(error)[:200])
             return
         await self._keep(bank, artefact, quarantined=None)
-        await self._hear(bank, asked_at, evidence, ())
+        await self._hear(bank, asked_at, evidence, (), published=True)
 
     async def _keep(self, bank: Bank, artefact: Artefact, quarantined: str | None) -> None:
         sealed = self._vault.seal(artefact.content, "artefacts", bank.name, artefact.sha256)
@@ -232,6 +232,7 @@ class Verify:
         artefacts: Sequence[Artefact],
         *,
         submission_id: int | None = None,
+        published: bool = False,
     ) -> Recorded | None:
         """Archive what proves money and record what it proves."""
         if not evidence:
@@ -251,6 +252,8 @@ class Verify:
             settling_seconds=can.settling_seconds if can.not_found is NotFound.AUTHORITATIVE else None,
             submission_id=submission_id,
             deferred_until=now + wait,
+            published=published,
+            return_horizon_days=can.return_horizon_days,
             reference_length=can.reference_length,
             reference_alphabet=can.reference_alphabet,
         )

@@ -332,10 +332,10 @@ class Batches:
             await stage(connection, [record])
 
     @asynccontextmanager
-    async def judging(self) -> AsyncIterator[Judging | None]:
-        """The next part to judge, under the batch's lock; None when there is none. Judging is local work: no call."""
+    async def judging(self, skip: Sequence[int] = ()) -> AsyncIterator[Judging | None]:
+        """The next part to judge of a batch not in ``skip``, locked; None when there is none. Local work: no call."""
         async with self._engine.transaction() as connection:
-            batch = await connection.fetchrow(sql("next_to_judge"))
+            batch = await connection.fetchrow(sql("next_to_judge"), list(skip))
             if batch is None:
                 yield None
                 return

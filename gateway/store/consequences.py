@@ -13,6 +13,8 @@ from gateway.states import CLOSED_NEGATIVE, SETTLED, Known, State
 from gateway.store import ids
 from gateway.store.staging import Notice, Receipt
 
+LOCAL_CODE = "LOCAL:"  # in front of the reason of a line that we refused before sending: no bank's code
+
 
 @dataclass(slots=True)
 class Moving:
@@ -48,7 +50,7 @@ def outcome_row(attempt: Moving, at: dt.datetime) -> tuple[Any, ...]:
         reason.value if reason and state is not State.CREDITED else None,
         last.code or None,
         credit.host_reference if credit else None,
-        (credit or last).post_date if credited else None,
+        credit.post_date if credit else None,  # a return does not change the day of its credit
         bytes.fromhex(last.artefact) if last.artefact else None,
         at if state in SETTLED else None,
         at if credited else None,
@@ -77,7 +79,7 @@ def consequences(attempt: Moving, at: dt.datetime) -> tuple[list[Receipt], list[
                 reason=reason.value if reason else None,
                 reference=row["reference"],
                 bank_no=row["bank_no"],
-                bank_code=item.code or None,
+                bank_code=None if item.code.startswith(LOCAL_CODE) else item.code or None,
                 host_reference=item.host_reference,
                 post_date=item.post_date,
                 limit_at=row["limit_at"],

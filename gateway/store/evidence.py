@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import asyncpg
 
@@ -32,16 +31,17 @@ from gateway import metrics
 from gateway.pacing import deferral
 from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide
 from gateway.store import ids
+from gateway.store.chronicle import chronicle
 from gateway.store.consequences import Moving, consequences, never_made, outcome_row
 from gateway.store.engine import Connection, Engine, lost_race, sql, touched
-from gateway.store.hearing import Heard, Recorded, note
+from gateway.store.hearing import OUTCOMES, Heard, Recorded, note, repeats
 from gateway.store.history import Ledger
+from gateway.store.recall import cancel_unsent
 from gateway.store.replan import replan_lines, retire_unsent
 from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
 
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
 _RACES_ALLOWED = 5
-_OUTCOMES = {Proof.CREDITED: "CREDITED", Proof.REJECTED: "REJECTED", Proof.RETURNED: "RETURNED"}
 
 
 @dataclass(slots=True)
@@ -81,10 +81,10 @@ class EvidenceBook:
 
         Only spares work: what is left out here would be a no-op in ``record``.
         """
-        references = [e.reference for e in evidence if e.reference is not None and e.proof in _OUTCOMES]
+        references = [e.reference for e in evidence if e.reference is not None and e.proof in OUTCOMES]
         rows = await self._engine.fetch("facts_on_record", bank, references) if references else []
         known = {row["reference"]: row for row in rows}
-        fresh = [e for e in evidence if not _repeats(e, known.get(e.reference or ""))]
+        fresh = [e for e in evidence if not repeats(e, known.get(e.reference or ""))]
         repeated = Counter(e.proof for e in evidence)
         repeated.subtract(e.proof for e in fresh)
         for proof, count in repeated.items():
@@ -108,18 +108,6 @@ class EvidenceBook:
         return False
 
 
-def _repeats(item: Evidence, known: Mapping[str, Any] | None) -> bool:
-    """Whether ``item`` says, to the letter, what is on record."""
-    if known is None or known["state"] != _OUTCOMES.get(item.proof):
-        return False
-    if item.amount_fen is not None and item.amount_fen != known["amount_fen"]:
-        return False
-    if item.proof is Proof.REJECTED:
-        return True
-    column = "host_reference" if item.proof is Proof.CREDITED else "return_host_reference"
-    return bool(item.host_reference == known[column])
-
-
 class _Recording:
     """One transaction's worth of work."""
 
@@ -130,6 +118,8 @@ class _Recording:
         self._submissions: dict[int, _Submission] = {}
         self._kept: list[tuple[Evidence, str, int | None]] = []
         self._frozen: set[int] = set()
+        self._ours: set[str] = set()  # which of the submissions that the evidence names are this bank's and ours
+        self._suspects: set[int] = set()  # submissions none of whose unspoken lines may travel
         self._stop_for: Reason | None = None
         self._result = Recorded()
 
@@ -183,7 +173,7 @@ class _Recording:
             return []
         known = Known(State(submission.state), submission.row["amount_fen"])
         verdict = decide(known, item, whole=True)
-        if verdict is State.DEFERRED and not await self._nothing_known_of_lines(submission):
+        if verdict is State.DEFERRED and not await self._may_travel_again(item, submission):
             verdict = State.IN_DOUBT if submission.state == State.SENDING else Verdict.NOOP
         if verdict is Verdict.CONFLICT:  # the bank has what we never sent: nothing of it may travel now
             rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
@@ -207,6 +197,12 @@ class _Recording:
         count = await self._connection.fetchval(sql("attempts_with_own_state"), submission.row["submission_id"])
         return int(count) == 0
 
+    async def _may_travel_again(self, item: Evidence, submission: _Submission) -> bool:
+        """ "Never had it" does not undo "received": one of the two is wrong, and only people can say which."""
+        if item.proof is Proof.ABSENT and submission.row["acknowledged_at"] is not None:
+            return False
+        return await self._nothing_known_of_lines(submission)
+
     def _believed(self, item: Evidence, row: asyncpg.Record) -> bool:
         """``row`` carries when the transmission began and when its call ended."""
         return believable(
@@ -228,6 +224,12 @@ class _Recording:
             state = shared[row["submission_id"]] if own is None else State.__members__[own]
             known = Known(state, row["amount_fen"], row["host_reference"], row["return_host_reference"])
             self._attempts[row["reference"]] = Moving(row, known)
+        ours = {submission.row["reference"] for submission in self._submissions.values()}
+        others = sorted({e.submission for e in evidence if e.submission is not None} - ours)
+        if others:
+            rows = await self._connection.fetch(sql("locate_submissions"), self._heard.bank, others, [])
+            ours |= {row["reference"] for row in rows}
+        self._ours = ours
 
     def _apply(self, item: Evidence) -> None:
         """One piece of evidence about one line, decided on the outcome of those before it."""
@@ -236,8 +238,11 @@ class _Recording:
             self._keep(item, "UNMATCHED", None)
             return
         named = item.submission is None or item.submission == self._submission_of(attempt).row["reference"]
-        if not named:  # the right line under another submission's name: the answer is not about what it claims
-            self._keep(item, "UNMATCHED", attempt.row["payout_id"])
+        if not named:
+            self._misnamed(attempt, item)
+            return
+        if self._published_absence(attempt, item):
+            self._move(attempt, item, State.NOT_EXECUTED)
             return
         if not self._believed(item, attempt.row):
             self._result.effects[item.proof, "noop"] += 1
@@ -259,6 +264,23 @@ class _Recording:
                 self._stop_for = item.reason  # the next attempt would be refused for the same reason
         else:
             self._move(attempt, item, verdict)
+
+    def _published_absence(self, attempt: Moving, item: Evidence) -> bool:
+        """A result file that answers for the other lines and says of this one "never received" has said its last word:
+        it is no answer to a question that came too early, and it will not be read again."""
+        at_the_bank = attempt.known.state in (State.SUBMITTED, State.ACCEPTED, State.IN_DOUBT, State.HELD)
+        heard = self._heard
+        return item.proof is Proof.ABSENT and at_the_bank and heard.published and heard.settling_seconds is not None
+
+    def _misnamed(self, attempt: Moving, item: Evidence) -> None:
+        """The right line under another submission's name. Where it says that money moves, it may be a file that was
+        retired because the bank had said it took nothing: then none of its lines may travel in the new one."""
+        moves = item.proof in (Proof.CREDITED, Proof.RETURNED, Proof.IN_PROCESS)
+        if not (moves and item.submission in self._ours):
+            self._keep(item, "UNMATCHED", attempt.row["payout_id"])
+            return
+        self._conflict(attempt, item)
+        self._suspects.add(attempt.row["submission_id"])
 
     def _submission_of(self, attempt: Moving) -> _Submission:
         return self._submissions[attempt.row["submission_id"]]
@@ -305,6 +327,9 @@ class _Recording:
         )
         await self._write_attempts(changed)
         await self._write_kept()
+        for submission_id in sorted(self._suspects):
+            unspoken = await self._connection.fetch(sql("unsent_attempts"), submission_id)
+            self._frozen |= {row["payout_id"] for row in unspoken}
         if self._frozen:
             rows = await self._connection.fetch(sql("freeze_payouts"), sorted(self._frozen), self._heard.at)
             self._result.conflicts = len(rows)
@@ -312,13 +337,22 @@ class _Recording:
         await self._write_submissions()
         await self._tell(ledger, changed)
         for submission in self._submissions.values():
-            if submission.retire is not None:
+            batch = ledger.batches[submission.row["batch_no"]]
+            if submission.state == State.DEFERRED and batch["recalled_at"] is not None:
+                receipts = await cancel_unsent(self._connection, submission.row["submission_id"], self._heard.at)
+                await stage_receipts(self._connection, batch, receipts, self._heard.at)
+            elif submission.retire is not None:
                 await retire_unsent(self._connection, submission.row["submission_id"], self._heard.at)
                 self._stop_for = submission.retire
         if self._stop_for is not None:
             await self._connection.execute(sql("pause_bank"), self._heard.bank, self._heard.at, self._stop_for.value)
             self._result.paused = True
-        self._chronicle(ledger, changed)
+        moves = {
+            (s.row["batch_no"], key): (s.row["state"], s.state)
+            for key, s in sorted(self._submissions.items())
+            if s.state != s.row["state"]
+        }
+        chronicle(ledger, self._heard, changed, moves, self._frozen)
         await ledger.write(self._connection)
 
     async def _write_attempts(self, changed: Sequence[Moving]) -> None:
@@ -359,7 +393,13 @@ class _Recording:
         ]
         if moved:
             columns = [list(column) for column in zip(*moved, strict=True)]
-            await self._connection.execute(sql("update_submissions"), *columns, self._heard.at, self._heard.ends_call)
+            await self._connection.execute(
+                sql("update_submissions"),
+                *columns,
+                self._heard.at,
+                self._heard.ends_call,
+                self._heard.return_horizon_days,
+            )
 
     async def _tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""
@@ -394,29 +434,3 @@ class _Recording:
                 len(burned), self._heard.at, self._heard.reference_alphabet, self._heard.reference_length
             )
             await replan_lines(self._connection, submission_id, burned, fresh, due_at)
-
-    def _chronicle(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
-        """One event a batch for this chunk: what moved, what contradicted."""
-        lines: dict[int, list[Any]] = defaultdict(list)
-        for attempt in changed:
-            _, line = ids.batch_and_line(attempt.row["payout_id"])
-            last = attempt.moved_by[-1]
-            lines[attempt.row["batch_no"]].append(
-                [line, attempt.row["attempt_no"], attempt.known.state.value, last.code, last.host_reference]
-            )
-        moves: dict[int, list[Any]] = defaultdict(list)
-        for key, submission in sorted(self._submissions.items()):
-            if submission.state != submission.row["state"]:
-                moves[submission.row["batch_no"]].append([key, submission.row["state"], submission.state])
-        frozen: dict[int, list[int]] = defaultdict(list)
-        for payout in sorted(self._frozen):
-            batch_no, line = ids.batch_and_line(payout)
-            frozen[batch_no].append(line)
-        for batch_no in sorted(lines.keys() | moves.keys() | frozen.keys()):
-            body: Mapping[str, Any] = {
-                "bank": self._heard.bank,
-                "lines": lines.get(batch_no, []),
-                "submissions": moves.get(batch_no, []),
-                "frozen": frozen.get(batch_no, []),
-            }
-            ledger.add(batch_no, self._heard.at, "EVIDENCE", body)

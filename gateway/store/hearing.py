@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from adapters.contract import Evidence
+from adapters.contract import Evidence, Proof
 from gateway import metrics
 from gateway.store import ids
+
+OUTCOMES = {Proof.CREDITED: "CREDITED", Proof.REJECTED: "REJECTED", Proof.RETURNED: "RETURNED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,8 @@ class Heard:
     ``asked_at`` is when the question was put (for an answer to a transmission: its SENDING). ``submission_id`` is given
     where the evidence answers a call about that submission; ``deferred_until`` is when a submission of which the bank
     took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
+    ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
+    from now on.
     """
 
     bank: str
@@ -27,6 +33,8 @@ class Heard:
     submission_id: int | None = None
     deferred_until: dt.datetime | None = None
     ends_call: bool = False
+    published: bool = False
+    return_horizon_days: int = 0
     reference_length: int = 26
     reference_alphabet: str = ids.CROCKFORD
 
@@ -43,6 +51,18 @@ class Recorded:
     paused: bool = False
     unmatched: list[Evidence] = field(default_factory=list)
     credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
+
+
+def repeats(item: Evidence, known: Mapping[str, Any] | None) -> bool:
+    """Whether ``item`` says, to the letter, what is on record."""
+    if known is None or known["state"] != OUTCOMES.get(item.proof):
+        return False
+    if item.amount_fen is not None and item.amount_fen != known["amount_fen"]:
+        return False
+    if item.proof is Proof.REJECTED:
+        return True
+    column = "host_reference" if item.proof is Proof.CREDITED else "return_host_reference"
+    return bool(item.host_reference == known[column])
 
 
 def note(bank: str, recorded: Recorded) -> None:

@@ -21,6 +21,7 @@ from gateway.store.engine import Connection, Engine, Row, sql
 from gateway.store.history import Ledger
 from gateway.store.outbox import stage
 from gateway.store.planning import Route, insert_submission
+from gateway.store.recall import cancel_unsent, cancelled
 from gateway.store.refusing import refusal
 from gateway.store.replan import retire_unsent
 from gateway.store.staging import Receipt, stage_receipts
@@ -192,7 +193,8 @@ class _Deciding:
                 number, reference = latest["attempt_no"], latest["reference"]
                 await self._void(latest["submission_id"], [latest["reference"]])
         await self._connection.execute(sql("cancel_payouts"), [payout["payout_id"]], self._at)
-        receipt = self._cancelled(payout["payout_id"], number, payout["amount_fen"], payout["bank_no"], reference)
+        await self._free_money(batch["batch_no"], payout["amount_fen"])
+        receipt = cancelled(payout["payout_id"], number, payout["amount_fen"], payout["bank_no"], reference, self._at)
         await stage_receipts(self._connection, ledger.batches[batch["batch_no"]], [receipt], self._at)
         body = {"order": self._head.order_id, "line": self._head.line, "attempt": number}
         ledger.add(batch["batch_no"], self._at, "CANCELLED", body)
@@ -263,36 +265,23 @@ class _Deciding:
         receipts: list[Receipt] = []
         if batch["state"] == "COLLECTING":
             await self._connection.execute(sql("refuse_batch"), batch_no)
-        if batch["state"] in ("AWAITING_FUNDS", "PAYING"):
+        if batch["state"] in ("AWAITING_FUNDS", "PAYING", "COMPLETE"):  # a complete batch may hold a re-issue
             base = batch_no << ids.LINE_BITS
             unplanned = await self._connection.fetch(
                 sql("unplanned_payouts"), base | batch["planned_line"], base | batch["lines"]
             )
-            receipts += [self._cancelled(r["payout_id"], 1, r["amount_fen"], r["bank_no"], None) for r in unplanned]
+            receipts += [cancelled(r["payout_id"], 1, r["amount_fen"], r["bank_no"], None, self._at) for r in unplanned]
             for submission in await self._connection.fetch(sql("recallable_submissions"), batch_no):
-                lines = await self._connection.fetch(sql("unsent_attempts"), submission["submission_id"])
-                await self._void(submission["submission_id"], [line["reference"] for line in lines])
-                receipts += [
-                    self._cancelled(r["payout_id"], r["attempt_no"], r["amount_fen"], r["bank_no"], r["reference"])
-                    for r in lines
-                ]
+                receipts += await cancel_unsent(self._connection, submission["submission_id"], self._at)
         await self._connection.execute(sql("recall_batch"), batch_no, self._at)
-        cancelled = [receipt.payout for receipt in receipts]
-        await self._connection.execute(sql("cancel_payouts"), cancelled, self._at)
+        await self._connection.execute(sql("cancel_payouts"), [receipt.payout for receipt in receipts], self._at)
+        await self._free_money(batch_no, sum(receipt.amount_fen for receipt in receipts))
         await stage_receipts(self._connection, ledger.batches[batch_no], receipts, self._at)
         ledger.add(batch_no, self._at, "RECALLED", {"order": self._head.order_id, "lines": len(receipts)})
 
-    def _cancelled(self, payout: int, attempt: int, amount_fen: int, bank_no: str, reference: str | None) -> Receipt:
-        return Receipt(
-            line=ids.batch_and_line(payout)[1],
-            attempt=attempt,
-            outcome="cancelled",
-            amount_fen=amount_fen,
-            at=self._at,
-            payout=payout,
-            reference=reference,
-            bank_no=bank_no,
-        )
+    async def _free_money(self, batch_no: int, amount_fen: int) -> None:
+        """A cancelled line needs no money: the funds have to cover the others only."""
+        await self._connection.execute(sql("note_cancelled"), batch_no, amount_fen)
 
 
 def _state_of(latest: asyncpg.Record) -> State:

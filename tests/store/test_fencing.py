@@ -8,7 +8,7 @@ import datetime as dt
 import pytest
 
 from adapters.contract import Evidence, Proof, Reason, Rendered
-from gateway.dispatch import Dispatch
+from gateway.dispatch import Dispatch, _uptime_seconds
 from gateway.store.evidence import Heard
 from gateway.store.store import Store
 from gateway.store.submissions import Claim, Fenced, claim_of
@@ -93,7 +93,7 @@ async def test_the_dispatcher_itself_touches_no_wire_when_it_is_fenced(gateway: 
     rows = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1)
     await expire(gateway)
     await other_dispatch(gateway).send(gateway.entry)
-    await gateway.dispatch._send_one(gateway.entry, rows[0])
+    await gateway.dispatch._send_one(gateway.entry, rows[0], _uptime_seconds())
     assert len(gateway.bank.sent) == 1
     assert await gateway.buckets() == {"in_flight": 1}
 
@@ -386,3 +386,16 @@ async def test_a_crash_after_recording_and_before_the_cursor_reads_the_file_twic
     assert await verify.collect(gateway.entry)
     assert await gateway.buckets() == {"credited": 1}
     assert len(await gateway.outcomes()) == 1
+
+
+async def test_a_process_that_stood_still_after_sending_was_written_touches_no_wire(gateway: Gateway) -> None:
+    """Stopped while its SENDING was being committed, a process wakes up past its lease and leaves the bank alone."""
+    await rendered(gateway)
+    rows = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1)
+    claimed_at = _uptime_seconds() - gateway.config.timing.lease_seconds
+    await gateway.dispatch._send_one(gateway.entry, rows[0], claimed_at)
+    assert gateway.bank.sent == []
+    assert await gateway.buckets() == {"in_flight": 1}
+    await expire(gateway)
+    assert await gateway.verify.doubt_abandoned()
+    assert await gateway.buckets() == {"in_doubt": 1}

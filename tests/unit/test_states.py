@@ -21,13 +21,13 @@ MOVES_MONEY = (Proof.CREDITED, Proof.RETURNED)
 BY_HAND = """
                NOT_SENT  NOT_TAKEN ABSENT                 IN_DOUBT RECEIVED  IN_PROCESS CREDITED REJECTED RETURNED
 PLANNED        .         .         .                      .        !         !          !        REJECTED !
-RENDERED       .         .         .                      .        !         !          !        REJECTED !
+RENDERED       .         .         .                      .        !         !          !        !        !
 SENDING        DEFERRED  DEFERRED  .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 DEFERRED       .         .         .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 SUBMITTED      .         DEFERRED  IN_DOUBT               IN_DOUBT .         ACCEPTED   CREDITED REJECTED RETURNED
 ACCEPTED       .         IN_DOUBT  IN_DOUBT               IN_DOUBT .         .          CREDITED REJECTED RETURNED
 IN_DOUBT       .         DEFERRED  DEFERRED/NOT_EXECUTED  .        SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
-HELD           .         DEFERRED  DEFERRED/NOT_EXECUTED  .        SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
+HELD           .         DEFERRED  DEFERRED/NOT_EXECUTED  .        .         .          CREDITED REJECTED RETURNED
 CREDITED       .         .         .                      .        .         .          .        !        RETURNED
 RETURNED       .         .         .                      .        .         .          .        !        .
 REJECTED       .         .         .                      .        .         .          !        .        !

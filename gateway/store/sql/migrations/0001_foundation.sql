@@ -33,6 +33,7 @@ CREATE TABLE batches (
     approved_lines    integer NOT NULL DEFAULT 0,
     approved_fen      bigint NOT NULL DEFAULT 0,
     refused_lines     integer NOT NULL DEFAULT 0,
+    cancelled_fen     bigint NOT NULL DEFAULT 0 CHECK (cancelled_fen >= 0),
     clock_started_at  timestamptz,
     limit_at          timestamptz,
     target_at         timestamptz,
@@ -49,7 +50,7 @@ CREATE TABLE batches (
     history_hash      bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
     UNIQUE (issuer, batch_id),
     CHECK (judged_parts <= parts AND approved_lines + refused_lines <= lines),
-    CHECK (state <> 'PAYING' OR (clock_started_at IS NOT NULL AND funds_fen >= approved_fen))
+    CHECK (state <> 'PAYING' OR (clock_started_at IS NOT NULL AND funds_fen >= approved_fen - cancelled_fen))
 );
 CREATE INDEX batches_changed ON batches (batch_no) WHERE counted_at IS NULL OR changed_at > counted_at;
 CREATE INDEX batches_open ON batches (batch_no) WHERE state NOT IN ('COMPLETE', 'REFUSED');

@@ -46,7 +46,7 @@ WHERE state = 'COLLECTING' AND parts_due_at <= $1 ORDER BY parts_due_at LIMIT 10
 
 -- name: next_to_judge
 -- The oldest batch with parts to judge, locked for one part's work.
-SELECT b.* FROM batches b WHERE b.state = 'JUDGING' ORDER BY b.list_received_at, b.batch_no LIMIT 1
+SELECT b.* FROM batches b WHERE b.state = 'JUDGING' AND NOT b.batch_no = ANY($1::bigint[]) ORDER BY b.list_received_at, b.batch_no LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: sealed_part
@@ -96,7 +96,7 @@ RETURNING b.funds_fen;
 -- name: funded_batches
 -- Judged batches whose money covers their approved lines; the clock has not started.
 SELECT batch_no, list_received_at, funds_received_at FROM batches
-WHERE state = 'AWAITING_FUNDS' AND funds_fen >= approved_fen AND funds_received_at IS NOT NULL
+WHERE state = 'AWAITING_FUNDS' AND funds_fen >= approved_fen - cancelled_fen AND funds_received_at IS NOT NULL
 ORDER BY list_received_at, batch_no LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: start_clock!

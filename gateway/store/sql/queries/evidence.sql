@@ -11,7 +11,7 @@ WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigi
 
 -- name: lock_submissions
 -- Lock submissions in key order, after their batches.
-SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, transmissions, fence,
+SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, acknowledged_at, transmissions, fence,
        bank_no, limit_at, hold_at, amount_fen
 FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id FOR NO KEY UPDATE;
 
@@ -35,7 +35,7 @@ SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER 
 -- How many sent lines of a submission the bank spoke of by themselves, also in contradiction; any forbids a resend.
 SELECT count(*) FROM attempts a
 WHERE a.submission_id = $1
-  AND ((a.state IS NOT NULL AND NOT (a.state = 'REJECTED' AND a.bank_code IS NOT DISTINCT FROM a.reason))
+  AND ((a.state IS NOT NULL AND NOT (a.state = 'REJECTED' AND coalesce(a.bank_code, '') LIKE 'LOCAL:%'))
        OR EXISTS (SELECT 1 FROM evidence e
                   WHERE e.bank = a.bank AND e.reference = a.reference AND e.effect = 'CONFLICT'));
 
@@ -73,6 +73,7 @@ SET state = u.state, open_lines = u.open_lines,
     acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
     due_at = coalesce(u.due_at, s.due_at),
     ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
+    watch_until = greatest(s.watch_until, $6 + $8 * interval '1 day'),
     probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL WHEN u.state = 'CLOSED' THEN s.probe_at
                     ELSE coalesce(s.probe_at, $6) END
 FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[])

@@ -53,6 +53,10 @@ UPDATE payouts SET beneficiary = $2 WHERE payout_id = $1;
 -- These payouts will not be made.
 UPDATE payouts SET cancelled_at = $2 WHERE payout_id = ANY($1::bigint[]) AND cancelled_at IS NULL;
 
+-- name: note_cancelled!
+-- What cancelled lines no longer ask for.
+UPDATE batches SET cancelled_fen = cancelled_fen + $2 WHERE batch_no = $1;
+
 -- name: void_attempts!
 -- Cancelled before it was sent: the reference is burned.
 UPDATE attempts SET state = 'VOID', live = false, settled_at = $3
@@ -61,16 +65,13 @@ WHERE submission_id = $1 AND reference = ANY($2::text[]) AND state IS NULL;
 -- name: recallable_submissions
 -- Submissions of a batch of which the bank certainly has nothing, locked.
 SELECT submission_id FROM submissions
-WHERE batch_no = $1 AND state IN ('PLANNED', 'RENDERED', 'DEFERRED')
-  AND NOT EXISTS (SELECT 1 FROM payouts p JOIN attempts a ON a.payout_id = p.payout_id AND a.live
-                  WHERE p.conflict_at IS NOT NULL AND a.submission_id = submissions.submission_id)
-ORDER BY submission_id FOR NO KEY UPDATE;
+WHERE batch_no = $1 AND state IN ('PLANNED', 'RENDERED', 'DEFERRED') ORDER BY submission_id FOR NO KEY UPDATE;
 
 -- name: unsent_attempts
--- The lines of a submission that nobody has said anything about.
+-- The lines of a submission that nobody has said anything about and no contradiction has frozen.
 SELECT a.payout_id, a.attempt_no, a.reference, a.amount_fen, s.bank_no
-FROM attempts a JOIN submissions s USING (submission_id)
-WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
+FROM attempts a JOIN submissions s USING (submission_id) JOIN payouts p USING (payout_id)
+WHERE a.submission_id = $1 AND a.state IS NULL AND p.conflict_at IS NULL ORDER BY a.seq;
 
 -- name: unplanned_payouts
 -- Approved lines of a batch that are in no submission yet.

@@ -6,8 +6,8 @@ SELECT bucket, bank, held, count(*) AS payouts, sum(amount_fen)::bigint AS amoun
 FROM (
     SELECT p.amount_fen, coalesce(a.bank, p.bank) AS bank, s.sent_at AS since,
            coalesce(a.state, s.state) = 'HELD' AS held,
-           CASE WHEN p.cancelled_at IS NOT NULL THEN 'cancelled'
-                WHEN p.conflict_at IS NOT NULL THEN 'conflict'
+           CASE WHEN p.conflict_at IS NOT NULL THEN 'conflict'
+                WHEN p.cancelled_at IS NOT NULL THEN 'cancelled'
                 WHEN b.state = 'AWAITING_FUNDS' THEN 'awaiting_funds'
                 WHEN a.payout_id IS NULL THEN
                     CASE WHEN (p.payout_id & 1048575) > b.planned_line THEN 'queued' ELSE 'failed' END

@@ -50,7 +50,7 @@ WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
 -- name: sent_references
 -- The references in a submission's bytes, in order: all but the lines refused before sending.
 SELECT reference FROM attempts
-WHERE submission_id = $1 AND NOT (state IS NOT DISTINCT FROM 'REJECTED' AND bank_code IS NOT DISTINCT FROM reason)
+WHERE submission_id = $1 AND NOT (state IS NOT DISTINCT FROM 'REJECTED' AND coalesce(bank_code, '') LIKE 'LOCAL:%')
 ORDER BY seq;
 
 -- name: lock_claimed
@@ -69,7 +69,7 @@ WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED' AND lines = $9;
 -- The point of no return, on paper first: committed before the wire is touched, by the holder of the lease only.
 UPDATE submissions
 SET state = 'SENDING', transmissions = transmissions + 1,
-    sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, ended_at = NULL, probe_at = NULL, probes = 0,
+    sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, ended_at = NULL, acknowledged_at = NULL, probe_at = NULL, probes = 0,
     watch_until = $5
 WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()
   AND NOT EXISTS (SELECT 1 FROM banks b WHERE b.bank = submissions.bank AND b.paused_at IS NOT NULL)
@@ -104,7 +104,8 @@ WHERE bank = $1 AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2 ORDER
 -- A bank that then says "still working" has twice as long for its next word: otherwise its answer would be silence
 -- again at once, and be asked about again at once, without end.
 UPDATE submissions SET state = 'IN_DOUBT', probe_at = least(probe_at, $3), probes = 0,
-                       silent_at = $2 + (silent_at - sent_at)
+                       silent_at = CASE WHEN hold_at > $2 THEN least($2 + (silent_at - sent_at), hold_at)
+                                        ELSE $2 + (silent_at - sent_at) END
 WHERE submission_id = ANY($1::bigint[]) AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2
 RETURNING submission_id, batch_no;
 
