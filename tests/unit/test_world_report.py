@@ -18,6 +18,7 @@ from tests.world.report import (
     compare_refusals,
     disagreements,
     gateway_says,
+    paid_again,
     read_receipts,
 )
 
@@ -126,6 +127,23 @@ def test_repeated_receipts_count_once_and_the_last_word_stands(tmp_path: Path) -
     found = read_receipts(path)
     assert (found.receipts, found.late, found.standing) == (3, 1, Counter({"failed": 1}))
     assert found.refused == {("b", 2): "ID_INVALID"}
+
+
+def test_the_payout_to_look_at_came_back_and_was_paid_again(tmp_path: Path) -> None:
+    """Money that returned is preferred to a plain failure; a run in which nothing went wrong has none to show."""
+    path = tmp_path / "receipts.jsonl"
+
+    def heard(*told: tuple[str | None, int, str]) -> Path:
+        receipts = [{"payout_id": name, "attempt": attempt, "outcome": outcome} for name, attempt, outcome in told]
+        path.write_text(json.dumps({"value": json.dumps({"receipts": receipts})}) + "\n")
+        return path
+
+    plain: list[tuple[str | None, int, str]] = [(None, 0, "refused"), ("1-2", 1, "credited"), ("1-3", 1, "returned")]
+    failed: list[tuple[str | None, int, str]] = [("1-10", 1, "failed"), ("1-10", 2, "credited")]
+    returned: list[tuple[str | None, int, str]] = [("1-20", 1, "returned"), ("1-20", 2, "credited")]
+    assert paid_again(heard(*plain)) is None
+    assert paid_again(heard(*plain, *failed)) == "1-10"
+    assert paid_again(heard(*plain, *failed, *returned)) == "1-20"
 
 
 def test_a_hostile_message_must_be_answered_with_its_own_reason(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from gateway import config as configuration
 from tests.world import layout
 from tests.world.demo_screen import Screen, progress_of
-from tests.world.plan import BREACHES, HONEST, Plan, fresh_directory
+from tests.world.plan import BREACHES, HONEST, Plan, fresh_directory, point_to_latest
 from tests.world.processes import Child, birth
 from tests.world.run import Snapshot, random_moments
 from tests.world.world import merged, parse_metrics
@@ -99,6 +99,18 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert "\x1b" not in printed.getvalue()
 
 
+def test_a_terminal_gets_five_bars_and_a_clock_without_one() -> None:
+    """Time has no end to fill a bar towards: it is told in words below the bars."""
+    printed = io.StringIO()
+    with Screen(Console(file=printed, width=120, force_terminal=True, color_system=None)) as screen:
+        screen.show(RESTED)
+    last_frame = printed.getvalue().split("lines judged")[-1].splitlines()
+    assert sum("━" in line for line in last_frame) == 5
+    (clock,) = (line for line in last_frame if "kills" in line)
+    assert "━" not in clock
+    assert "Tue 11-24 12:00" in clock
+
+
 def test_the_plans_settings_load_in_the_gateway(tmp_path: Path) -> None:
     """The configuration of a run has no setting that the gateway refuses, down to the banks' own sections."""
     from gateway.banks import open_banks
@@ -152,3 +164,12 @@ def test_runs_get_directories_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_
     """Two demonstrations at once do not share a directory."""
     monkeypatch.setattr("tests.world.plan.PROJECT", tmp_path)
     assert fresh_directory() != fresh_directory()
+
+
+def test_latest_leads_to_the_newest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command written down in the README finds the run that was started last, also when there was one before."""
+    monkeypatch.setattr("tests.world.plan.PROJECT", tmp_path)
+    for _ in range(2):
+        newest = fresh_directory()
+        point_to_latest(newest)
+        assert (tmp_path / ".demo" / "latest").resolve() == newest.resolve()

@@ -11,21 +11,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shutil
-import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from tests.world.demo_screen import Screen, show_outcome
-from tests.world.plan import BREACHES, HONEST, LIST, SCALE, Plan, fresh_directory
+from tests.world.kept import stop
+from tests.world.plan import BREACHES, HONEST, LIST, SCALE, Plan, fresh_directory, point_to_latest
 from tests.world.postgres import execute
-from tests.world.processes import birth, run_apart
-from tests.world.report import Outcome, conclude
+from tests.world.processes import ChildError, run_apart
+from tests.world.report import Outcome, conclude, paid_again
 from tests.world.run import Run, random_moments
 from tests.world.world import World
 
@@ -33,6 +32,7 @@ EXPECTED = LIST.with_name("expected.csv")
 LIMIT_SECONDS = 115
 SECONDS_PER_KILL = 8  # what a crash may cost on top: a lease and a session have to run out
 FIRST_KILL, LAST_KILL = 1.0, 30.0
+INTERRUPTED = 130  # as a shell says it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def plan_of(asked: argparse.Namespace) -> Plan:
     county = {"list": str(LIST), "header": str(LIST.with_suffix(".json")), "lines": asked.lines}
     return Plan(
-        directory=asked.directory or fresh_directory(),
+        directory=asked.directory.resolve() if asked.directory else fresh_directory(),
         lists=(county,),
         seed=asked.seed,
         scale=asked.scale,
@@ -68,10 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.stop is not None:
         return stop(asked.stop)
     console = Console()
+    try:
+        plan = plan_of(asked)
+        if asked.directory is None and not asked.remove:
+            point_to_latest(plan.directory)
+        console.print(f"seed {plan.seed}, working in {plan.directory}", highlight=False, soft_wrap=True)
+        return perform(World(plan), asked, console)
+    except (OSError, ChildError) as error:  # no PostgreSQL, no list, a full disk, a child that died: said, not dumped
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def perform(world: World, asked: argparse.Namespace, console: Console) -> int:
     started = time.monotonic()
-    plan = plan_of(asked)
-    console.print(f"seed {plan.seed}, working in {plan.directory}", highlight=False, soft_wrap=True)
-    world = World(plan)
     try:
         world.start()
         rested = follow(world, asked, console)
@@ -107,29 +118,29 @@ def keep_metrics(world: World) -> None:
 def finish(world: World, asked: argparse.Namespace, console: Console, outcome: Outcome) -> int:
     show_outcome(console, outcome)
     if asked.keep:
-        for name, where in world.addresses().items():
-            shown = ", ".join(f"{who} {one['pid']}" for who, one in where.items()) if name == "processes" else where
-            console.print(f"{name}: {shown}", highlight=False, soft_wrap=True, markup=False)
-        console.print(f"stop it with: {sys.executable} -m tests.world.demo --stop {world.directory}", soft_wrap=True)
+        for line in kept_lines(world):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     elif outcome.clean:  # what is left of a clean run is small, and enough to read up on it
         shutil.rmtree(world.directory if asked.remove else world.directory / "postgres")
     print(json.dumps(outcome.summary), flush=True)
     return 0 if outcome.clean else 1
 
 
-def stop(directory: Path) -> int:
-    """End the processes of a kept run by their ids, each only while it is still the process that was started."""
-    known: dict[str, dict[str, Any]] = json.loads((directory / "world.json").read_text())
-    for name in ("desk", "gateway", "sms", "rcc_file", "json_https", "kafka", "postgres"):
-        process = known["processes"].get(name)
-        if process is None or birth(process["pid"]) != process["birth"]:
-            continue
-        os.kill(process["pid"], signal.SIGINT if name == "postgres" else signal.SIGTERM)
-        deadline = time.monotonic() + 20
-        while birth(process["pid"]) == process["birth"] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        print(f"{name} ended" if birth(process["pid"]) != process["birth"] else f"{name} does not end")
-    return 0
+def kept_lines(world: World) -> Iterator[str]:
+    """Where everything is, and commands ready to be pasted. Passwords stay in their files."""
+    for name, where in world.addresses().items():
+        if name == "processes":  # without "run", which is this one and about to end
+            where = ", ".join(f"{who} {one['pid']}" for who, one in where.items() if who != "run")
+        yield f"{name}: {where}"
+    gateway = Path(sys.executable).with_name("gateway")
+    yield "look at it with:"
+    yield f"    {gateway} show --config {world.config} 1"
+    payout = paid_again(world.directory / "desk" / "receipts.jsonl")
+    if payout is not None:
+        yield f"    {gateway} show --config {world.config} {payout}    # failed or came back, and was paid again"
+    yield f"    {gateway} failures --config {world.config}"
+    yield "stop it with:"
+    yield f"    {sys.executable} -m tests.world.demo --stop {world.directory}"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from tests.world.report import Outcome
 from tests.world.run import Snapshot
@@ -45,24 +47,26 @@ class Screen:
         self._console = console
         self._last_line = -PLAIN_EVERY_SECONDS
         self._progress: Progress | None = None
+        self._live: Live | None = None
+        self._clock = Text()
         self._bars: dict[str, TaskID] = {}
         if console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description:<42}"), BarColumn(), MofNCompleteColumn(), console=console
             )
             self._bars = {name: self._progress.add_task(text, total=None) for name, text in BARS.items()}
-            self._bars["clock"] = self._progress.add_task("", total=1)
+            self._live = Live(Group(self._progress, self._clock), console=console)
 
     def __enter__(self) -> Screen:
-        if self._progress is not None:
-            self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def show(self, seen: Snapshot) -> None:
         clock = f"{seen.now:%a %m-%d %H:%M}, {seen.seconds:.0f} s, {seen.lives - 1} kills"
@@ -70,7 +74,7 @@ class Screen:
         if self._progress is not None:
             for name, (done, of) in progress_of(seen).items():
                 self._progress.update(self._bars[name], completed=done, total=of or None)
-            self._progress.update(self._bars["clock"], description=f"{clock}, {open_now}", completed=1)
+            self._clock.plain = f"{clock}, {open_now}"
         elif seen.seconds - self._last_line >= PLAIN_EVERY_SECONDS:
             self._last_line = int(seen.seconds)
             bars = ", ".join(f"{name} {done}/{of}" for name, (done, of) in progress_of(seen).items())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.world.histories import DATA
+from tests.world.kept import LATEST
 from tests.world.processes import PROJECT
 
 LIST = DATA / "real_name_list" / "farmland_fertility_2026.csv"
@@ -143,6 +144,13 @@ class Plan:
         for name, extra in self.gateway.items():
             sections.setdefault(name, {}).update(extra)
         return sections
+
+
+def point_to_latest(directory: Path) -> None:
+    """Let `.demo/latest` lead to the newest run, so that a command can be written down before its run exists."""
+    unfinished = directory.parent / f"{LATEST}.{directory.name}"
+    unfinished.symlink_to(directory.name)
+    unfinished.replace(directory.parent / LATEST)
 
 
 def fresh_directory(name: str = "demo") -> Path:

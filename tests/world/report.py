@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.world.desk_hostile import EXPECTED
-from tests.world.processes import PROJECT
+from tests.world.processes import PROJECT, ChildError
 from tests.world.world import BANKS, World, parse_metrics
 
 RESTING = ("credited", "failed", "cancelled")
@@ -59,6 +59,22 @@ def read_receipts(path: Path) -> Heard:
     return heard
 
 
+def paid_again(path: Path) -> str | None:
+    """A payout worth looking at: money that came back and was then credited again; else one that failed at first."""
+    heard: dict[str, set[str]] = {}
+    credited_later: set[str] = set()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        for receipt in json.loads(json.loads(line)["value"])["receipts"]:
+            name = receipt["payout_id"]
+            if name is None:
+                continue
+            heard.setdefault(name, set()).add(receipt["outcome"])
+            if receipt["attempt"] > 1 and receipt["outcome"] == "credited":
+                credited_later.add(name)
+    by_number = sorted(credited_later, key=lambda name: [int(part) for part in name.split("-")])
+    return next((name for name in by_number if "returned" in heard[name]), by_number[0] if by_number else None)
+
+
 @dataclass(slots=True)
 class Outcome:
     """Everything the last line says, and what does not fit together."""
@@ -91,7 +107,7 @@ def check(world: World, *, at_rest: bool = True) -> tuple[dict[str, Any], str]:
     )
     *printed, last = done.stdout.splitlines() or [""]
     if not last.startswith("{"):
-        raise RuntimeError(f"the checker ended with status {done.returncode}: {done.stderr[-1000:]}")
+        raise ChildError(f"the checker ended with status {done.returncode}: {done.stderr[-1000:]}")
     return dict(json.loads(last)), "\n".join(printed)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.world.processes import ChildError
 from tests.world.world import BANKS, World
 
 LOOK_SECONDS = 0.25
@@ -116,7 +117,7 @@ class Run:
         """Who died by himself would make the run wait for nothing; the gateway may be dead while we kill it."""
         for name, child in self.world.everybody().items():
             if not child.running and (name != "gateway" or killer.done()):
-                raise RuntimeError(f"{name} ended with status {child.returncode}: {child.last_words()}")
+                raise ChildError(f"{name} ended with status {child.returncode}: {child.last_words()}")
 
     async def _kill(self) -> None:
         gateway = self.world.children["gateway"]

@@ -1,12 +1,13 @@
 """A whole world as processes: PostgreSQL, Kafka, two banks, an SMS centre, a finance desk, and one gateway or more.
 
-Used alike by the demonstration, the journeys, the storm and the benchmark. Children are started on the main thread and
+Used alike by the demonstration, the journeys and the benchmark. Children are started on the main thread and
 ended by their own ids; what is measured is measured from outside: receipts, the banks' ledgers, `/metrics`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ import aiohttp
 from tests.bank import outlook
 from tests.world import layout
 from tests.world.broker import EMBEDDED_LIMITS, Broker, EmbeddedBroker, select_broker
+from tests.world.kept import RECORD
 from tests.world.plan import Plan
 from tests.world.postgres import EmbeddedPostgres, migrate
 from tests.world.processes import Child, ChildError, birth, free_port, python_module, run_apart
@@ -70,6 +72,8 @@ class World:
 
     def start(self) -> None:
         """Everything up and ready; the desk, and with it the run, starts last."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._write_record()  # from its first moment a directory says that it is in use
         self.postgres.start()
         self.broker.start()
         self._configure()
@@ -90,7 +94,10 @@ class World:
         self.wait_for_gateway()
         self.children["desk"].start()
         self.children["desk"].wait_ready(READY_SECONDS)
-        (self.directory / "world.json").write_text(json.dumps(self.addresses(), indent=2) + "\n")
+        self._write_record()
+
+    def _write_record(self) -> None:
+        (self.directory / RECORD).write_text(json.dumps(self.addresses(), indent=2) + "\n")
 
     def stop(self) -> None:
         """Gently: the desk first, the gateway with its time to finish, the banks, then what they stood on."""
@@ -177,19 +184,24 @@ class World:
     def addresses(self) -> dict[str, Any]:
         return {
             "directory": str(self.directory),
+            "config": str(self.config),
             "gateway": f"http://127.0.0.1:{self.ports.gateway}",
             "metrics": f"http://127.0.0.1:{self.ports.gateway}/metrics",
             "kafka": self.broker.bootstrap,
             "broker": self.broker.kind,
-            "postgres": self.postgres.dsn("payout"),
+            "postgres": f"127.0.0.1:{self.postgres.port}",
+            "dsn_file": str(self.directory / "dsn"),  # the DSN itself carries a password
             "sftp_bank": f"127.0.0.1:{self.ports.rcc_file}",
             "https_bank": f"https://localhost:{self.ports.json_https}",
             "sms_centre": f"http://127.0.0.1:{self.ports.sms}",
             "clock": self.environment.get("GATEWAY_CLOCK", ""),
             "processes": {
-                name: {"pid": child.pid, "birth": birth(child.pid)}
-                for name, child in self.everybody().items()
-                if child.running
+                "run": {"pid": os.getpid(), "birth": birth(os.getpid())},
+                **{
+                    name: {"pid": child.pid, "birth": birth(child.pid)}
+                    for name, child in self.everybody().items()
+                    if child.running
+                },
             },
         }
 
