@@ -17,13 +17,15 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 demo: $(VENV)/.ready
 	$(BIN)/gateway demo $(if $(KEEP),--keep)
 
+# ARGS goes to pytest: make test ARGS=tests/unit
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict gateway adapters schemas tests
+	$(BIN)/python -m pytest tests/house
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench --payouts $(N)
@@ -33,5 +35,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
 
+# A demonstration that still runs keeps its directory, and is named.
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	$(PYTHON) -m tests.world.kept
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
