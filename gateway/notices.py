@@ -37,7 +37,7 @@ from gateway.vault import Vault
 from schemas.masked import Phone
 
 log = get_logger("notices")
-CALLS_AT_ONCE: Final = 8
+CALLS_AT_ONCE: Final = 12
 ASK_AFTER: Final = dt.timedelta(minutes=10)
 ASK_AGAIN: Final = dt.timedelta(hours=1)
 RESEND_AFTER: Final = dt.timedelta(minutes=5)
@@ -106,7 +106,10 @@ class Notifier:
             self._count(result.outcome.value.lower() if result.outcome is not SmsOutcome.UNKNOWN else "in_doubt")
         ended_at = self._clock.now()
         log.info("sms call made", provider=self._provider.name, count=len(due), status=_state_after(outcomes))
-        await self._store.notices.outcome(notice, _state_after(outcomes), outcomes, ended_at + ASK_AFTER, ended_at)
+        state = _state_after(outcomes)
+        # Reports of what was accepted come by themselves; only what is unknown is asked about soon.
+        ask_at = ended_at + (ASK_AFTER if state == "UNKNOWN" else ASK_AGAIN)
+        await self._store.notices.outcome(notice, state, outcomes, ask_at, ended_at)
 
     async def _follow_up(self, notice: Mapping[str, Any]) -> None:
         """Ask what became of a call: after a crash, an unclear answer, or when reports are slow."""

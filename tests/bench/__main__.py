@@ -42,10 +42,10 @@ def plan_of(directory: Path, payouts: int, broker: str) -> Plan:
         bank={"processing_seconds": 60, "keep_payload": False},
         gateway={
             "timing": {
-                "idle_milliseconds": 200,
+                "idle_milliseconds": 30,
                 "watch_milliseconds": 2_000,
                 "lease_seconds": 15,
-                "collect_milliseconds": 200,
+                "collect_milliseconds": 100,
             },
             "kafka": {"session_timeout_seconds": 10},
             "database": {"max_connections": 8},
