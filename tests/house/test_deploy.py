@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import tomllib
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,6 +21,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from gateway import cli, metrics
 from gateway.banks import settings_of
+from gateway.cli.checking import Checked
 from gateway.config import Config
 from tests.house.tree import ROOT
 
@@ -228,6 +230,21 @@ def test_the_example_configuration_is_accepted(tmp_path: Path) -> None:
         settings = settings_of(bank.settings, tmp_path)
         profiles[bank.profile].settings.model_validate(settings, context={"base": tmp_path})
     assert not re.search(r"(?i)password\s*=|BEGIN .*PRIVATE|://[^/\"]*:[^/\"]*@", text)
+
+
+def test_the_example_fits_the_tables_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied together they have no fault but the missing keys; a bank's name that leads nowhere would be told."""
+    monkeypatch.setenv("GATEWAY_CLOCK", f"2026-11-24T10:00:00+08:00@1@{time.time()}")
+    for path in (DEPLOY / "gateway.example.toml", *(DEPLOY / "reference").glob("*.csv")):
+        shutil.copy(path, tmp_path)
+    example = tmp_path / "gateway.example.toml"
+
+    def faults_of_tables() -> list[str]:
+        return [fault for fault in Checked(example).faults if re.search(r"agreement|programmes|calendar|\.csv", fault)]
+
+    assert faults_of_tables() == []
+    example.write_text(example.read_text(encoding="utf-8").replace("[banks.json_https", "[banks.another"))
+    assert ["json_https, which is no configured bank" in fault for fault in faults_of_tables()] == [True]
 
 
 # --- image and compose file ---
