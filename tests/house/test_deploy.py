@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -23,7 +24,7 @@ from gateway import cli, metrics
 from gateway.banks import settings_of
 from gateway.cli.checking import Checked
 from gateway.config import Config
-from tests.house.tree import ROOT
+from tests.house.tree import ROOT, modules
 
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -125,6 +126,30 @@ def test_the_runbook_types_commands_that_exist() -> None:
     typed = set(re.findall(r"(?:^ {4}|`|&& )gateway ([a-z]+)\b", text, re.MULTILINE))
     assert typed
     assert typed - app.commands.keys() == set()
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["bank paused", "pause lifted at start", "artefact quarantined", "evidence unmatched", "funds do not cover",
+     "callback refused", "step failed"],
+)  # fmt: skip
+def test_the_runbook_quotes_log_lines_that_are_written(message: str) -> None:
+    """Whoever searches the log for what the runbook quotes finds it, with the keys that it names."""
+    runbook = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert f"`{message}`" in runbook
+    calls = [
+        {keyword.arg for keyword in node.keywords}
+        for module in modules()
+        if module.path.startswith("gateway/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and any(isinstance(a, ast.Constant) and a.value == message for a in node.args)
+    ]
+    keys = {
+        "artefact quarantined": {"bank", "file", "digest", "reason"},
+        "evidence unmatched": {"bank", "reference", "submission", "proof", "digest"},
+        "funds do not cover": {"batch", "amount_fen"},
+    }
+    assert any(keys.get(message, set()) <= called for called in calls)
 
 
 def test_every_alert_says_how_bad_it_is_and_where_to_read() -> None:
