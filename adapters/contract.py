@@ -176,7 +176,7 @@ class NotFound(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """A bank's manual as data. The conformance kit tests the safety facts; the core enforces the rest."""
+    """A bank's manual as data. An adapter's tests have to prove the safety facts; the core enforces the rest."""
 
     answers: frozenset[AnswerKind]
     not_found: NotFound
