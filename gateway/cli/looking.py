@@ -9,13 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from adapters.contract import Reason
 from gateway import config as configuration
-from gateway.cli.terminal import CommandFailed, ConfigFile, console, printable, say
-from gateway.clock import SHANGHAI
+from gateway.cli.printing import clock_fields, deadline, moment, print_fields, print_table, yuan
+from gateway.cli.terminal import CommandFailed, ConfigFile, say
 from gateway.config import Config
 from gateway.privacy import KeyFileFault, SealBroken
 from gateway.reasons import reason_facts
@@ -23,13 +21,11 @@ from gateway.store import ids
 from gateway.store.reads import BUCKETS, Count
 from gateway.store.store import Store
 from gateway.vault import Vault
-from schemas.money import yuan_text_from_fen
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
 
 _PAYOUT_NAME = re.compile(r"[1-9][0-9]{0,12}-[1-9][0-9]{0,6}").fullmatch
-_DEADLINES = ("limit_at", "target_at", "feedback_due_at")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +38,7 @@ def show(
     config: ConfigFile,
     verify: Annotated[bool, typer.Option("--verify", help="Also check the batch's chain of history.")] = False,
 ) -> None:
-    """Show a batch or a payout: states, attempts, evidence, deadlines."""
+    """Show a batch or a payout: states, attempts, evidence, notices, deadlines."""
     known = configuration.load(config)
     _reading(known, lambda store: _show(store, known, name, verify))
 
@@ -87,25 +83,25 @@ async def _show_batch(store: Store, batch: Row, verify: bool) -> None:
         ("state", batch["state"]),
         ("programme, period", f"{batch['programme']}  {batch['period']}  county {batch['county']}"),
         ("document", batch["document_no"]),
-        ("list, money received", f"{_time(batch['list_received_at'])}, {_time(batch['funds_received_at'])}"),
-        *_clocks(batch),
+        ("list, money received", f"{moment(batch['list_received_at'])}, {moment(batch['funds_received_at'])}"),
+        *clock_fields(batch),
         ("lines", f"{batch['lines']} = {batch['refused_lines']} refused + {batch['approved_lines']} approved"),
-        ("funds, approved", f"{_yuan(batch['funds_fen'])}, {_yuan(batch['approved_fen'])}"),
+        ("funds, approved", f"{yuan(batch['funds_fen'])}, {yuan(batch['approved_fen'])}"),
     ]
     if not batch["deadline_exact"]:
         fields.append(("calendar", "did not reach: the deadlines are counted in calendar days"))
     if verify:
         broken = await store.reads.verify_history(number)
         fields.append(("history", "the chain holds" if broken is None else f"THE CHAIN IS BROKEN at event {broken}"))
-    _print_fields(fields)
+    print_fields(fields)
     _print_identity(batch, await store.reads.count(number))
     fundings = await store.reads.fundings(number)
-    _print(
+    print_table(
         "funding",
         ("id", "yuan", "received", "key"),
-        [(f["funding_id"], _yuan(f["amount_fen"]), _time(f["received_at"]), f["key_id"]) for f in fundings],
+        [(f["funding_id"], yuan(f["amount_fen"]), moment(f["received_at"]), f["key_id"]) for f in fundings],
     )
-    _print(
+    print_table(
         "submissions",
         ("reference", "bank", "bank no", "state", "open", "lines", "yuan", "sent", "times", "asks again", "limit"),
         [
@@ -116,27 +112,34 @@ async def _show_batch(store: Store, batch: Row, verify: bool) -> None:
                 row["state"],
                 row["open_lines"],
                 row["lines"],
-                _yuan(row["amount_fen"]),
-                _time(row["sent_at"]),
+                yuan(row["amount_fen"]),
+                moment(row["sent_at"]),
                 row["transmissions"],
-                _time(row["probe_at"]),
-                _deadline(row["limit_at"]),
+                _asks_again(row),
+                deadline(row["limit_at"]),
             )
             for row in await store.reads.submissions(number)
         ],
     )
 
 
+def _asks_again(submission: Row) -> str:
+    """A closed submission is only watched for returns: its daily look is no question that is still open."""
+    if submission["state"] == "CLOSED":
+        return "watched" if submission["probe_at"] else ""
+    return moment(submission["probe_at"])
+
+
 def _print_identity(batch: Row, count: Count) -> None:
-    rows = [(name.replace("_", " "), count.payouts[name], _yuan(count.amount_fen[name])) for name in BUCKETS]
-    rows.append(("approved", batch["approved_lines"], _yuan(batch["approved_fen"])))
-    _print("identity", ("bucket", "payouts", "yuan"), rows)
+    rows = [(name.replace("_", " "), count.payouts[name], yuan(count.amount_fen[name])) for name in BUCKETS]
+    rows.append(("approved", batch["approved_lines"], yuan(batch["approved_fen"])))
+    print_table("identity", ("bucket", "payouts", "yuan"), rows)
     if batch["state"] not in ("COLLECTING", "JUDGING", "REFUSED"):
         gap, gap_fen = count.gap(batch["approved_lines"]), count.gap_fen(batch["approved_fen"])
         if gap or gap_fen:
             say(f"THE IDENTITY DOES NOT CLOSE: {gap} payouts and {gap_fen} fen are in no bucket")
     if count.late:
-        say(f"late: {count.late} payouts, {_yuan(count.late_fen)} yuan")
+        say(f"late: {count.late} payouts, {yuan(count.late_fen)} yuan")
 
 
 # --- A payout -------------------------------------------------------------------------------------------------------
@@ -147,48 +150,32 @@ async def _show_payout(store: Store, config: Config, payout: int) -> bool:
     if found is None:
         refused = await store.reads.refused_line(payout)
         if refused is not None:
-            _print_fields([("line", ids.payout_name(payout)), ("refused", f"{refused['reason']}: {refused['detail']}")])
+            print_fields([("line", ids.payout_name(payout)), ("refused", f"{refused['reason']}: {refused['detail']}")])
         return refused is not None
     attempts = await store.reads.attempts(payout)
-    _print_fields(
+    print_fields(
         [
             ("payout", f"{ids.payout_name(payout)}  of batch {found['batch_id']} of {found['issuer']}"),
-            ("yuan", _yuan(found["amount_fen"])),
+            ("yuan", yuan(found["amount_fen"])),
             ("programme, period", f"{found['programme']}  {found['period']}  county {found['county']}"),
             *_payee(config, payout, found, attempts),
-            *_clocks(found),
-            *([("CONFLICT since", _time(found["conflict_at"]))] if found["conflict_at"] else []),
-            *([("cancelled", _time(found["cancelled_at"]))] if found["cancelled_at"] else []),
+            *clock_fields(found),
+            *([("CONFLICT since", moment(found["conflict_at"]))] if found["conflict_at"] else []),
+            *([("cancelled", moment(found["cancelled_at"]))] if found["cancelled_at"] else []),
         ]
     )
-    _print(
-        "attempts",
-        (
-            "no",
-            "state",
-            "reason",
-            "bank",
-            "reference",
-            "submission",
-            "sent",
-            "code",
-            "host reference",
-            "posted",
-            "limit",
-        ),
-        [_attempt_row(attempt, found) for attempt in attempts],
-    )
-    _print(
+    print_table("attempts", _ATTEMPT_COLUMNS, [_attempt_row(attempt, found) for attempt in attempts])
+    print_table(
         "evidence that moved nothing",
         ("recorded", "effect", "proof", "reason", "code", "yuan", "reference", "host reference", "posted"),
         [
             (
-                _time(item["recorded_at"]),
+                moment(item["recorded_at"]),
                 item["effect"],
                 item["proof"],
                 item["reason"],
                 item["bank_code"],
-                _yuan(item["amount_fen"]),
+                yuan(item["amount_fen"]),
                 item["reference"],
                 item["host_reference"],
                 item["post_date"],
@@ -196,23 +183,78 @@ async def _show_payout(store: Store, config: Config, payout: int) -> bool:
             for item in await store.reads.evidence(payout)
         ],
     )
+    batch_no, _ = ids.batch_and_line(payout)
+    print_table(
+        "notices",
+        ("notice", "kind", "attempt", "outcome", "call", "created"),
+        [
+            (
+                notice["notice_id"],
+                notice["kind"],
+                notice["attempt_no"],
+                notice["outcome"],
+                notice["state"],
+                moment(notice["created_at"]),
+            )
+            for notice in await store.notices.of_payout(payout, batch_no)
+        ],
+    )
     return True
 
 
+_ATTEMPT_COLUMNS = (
+    "no",
+    "origin",
+    "state",
+    "reason",
+    "bank",
+    "reference",
+    "submission",
+    "sent",
+    "outcome at",
+    "was credited",
+    "code",
+    "host reference",
+    "return reference",
+    "posted",
+    "limit",
+)
+
+
 def _attempt_row(attempt: Row, payout: Row) -> tuple[Any, ...]:
+    state = attempt["state"]
     return (
         attempt["attempt_no"],
-        attempt["state"] or attempt["submission_state"],  # its own, where the bank spoke of this line
+        "list" if attempt["order_no"] is None else f"order {attempt['order_no']}",
+        state or attempt["submission_state"],  # its own, where the bank spoke of this line
         attempt["reason"],
         attempt["bank"],
         attempt["reference"],
         attempt["submission_reference"],
-        _time(attempt["sent_at"]),
+        moment(attempt["sent_at"]),
+        moment(_outcome_at(attempt)),
+        moment(attempt["credited_at"]) if state != "CREDITED" else "",
         attempt["bank_code"],
         attempt["host_reference"],
+        attempt["return_host_reference"],
         attempt["post_date"],
-        _deadline(attempt["limit_at"] or payout["limit_at"]),
+        deadline(attempt["limit_at"] or payout["limit_at"]),
     )
+
+
+def _outcome_at(attempt: Row) -> dt.datetime | None:
+    """When it came to rest. A state in between is written with a time too, which is no outcome's."""
+    at: dt.datetime | None
+    match attempt["state"]:
+        case "CREDITED":
+            at = attempt["credited_at"]
+        case "RETURNED":
+            at = attempt["returned_at"]
+        case "REJECTED" | "NOT_EXECUTED" | "VOID":
+            at = attempt["settled_at"]
+        case _:
+            at = None
+    return at
 
 
 def _payee(config: Config, payout: int, found: Row, attempts: list[Any]) -> list[tuple[str, str]]:
@@ -245,25 +287,25 @@ async def _failures(store: Store, batch: str | None, limit: int) -> None:
     if not rows:
         say("no payout waits for an order")
         return
-    _print(
+    print_table(
         "payouts that wait for an order",
         ("payout", "attempt", "yuan", "bank", "reason", "code", "since", "who acts", "way back"),
         [
             (
                 ids.payout_name(row["payout_id"]),
                 row["attempt_no"],
-                _yuan(row["amount_fen"]),
+                yuan(row["amount_fen"]),
                 row["bank"],
                 row["reason"],
                 row["bank_code"],
-                _time(row["returned_at"] or row["settled_at"]),
+                moment(row["returned_at"] or row["settled_at"]),
                 *_facts(row["reason"]),
             )
             for row in rows
         ],
     )
     more = f"; there may be more, --limit is {limit}" if len(rows) == limit else ""
-    say(f"{len(rows)} payouts, {_yuan(sum(row['amount_fen'] for row in rows))} yuan{more}")
+    say(f"{len(rows)} payouts, {yuan(sum(row['amount_fen'] for row in rows))} yuan{more}")
 
 
 def _facts(reason: str | None) -> tuple[str, str]:
@@ -271,49 +313,3 @@ def _facts(reason: str | None) -> tuple[str, str]:
         return "", ""
     facts = reason_facts(Reason(reason))
     return facts.who_acts.value, facts.way_back
-
-
-# --- Printing -------------------------------------------------------------------------------------------------------
-
-
-def _print_fields(fields: list[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in fields)
-    for name, value in fields:
-        say(f"{name:<{width}}  {value}")
-
-
-def _print(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table, or nothing where there are no rows. Cells are text, never markup."""
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("yuan", "payouts", "lines", "open") else "left")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console().print()
-    console().print(table, markup=False)
-
-
-def _clocks(row: Row) -> list[tuple[str, str]]:
-    deadlines = [(name.removesuffix("_at").replace("_", " "), _deadline(row[name])) for name in _DEADLINES]
-    return [("clock started", _time(row["clock_started_at"])), *deadlines]
-
-
-def _cell(value: object) -> Text:
-    return Text(printable("" if value is None else str(value)))
-
-
-def _time(at: dt.datetime | None) -> str:
-    return "" if at is None else f"{at.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
-
-
-def _deadline(at: dt.datetime | None) -> str:
-    """Midnight ends a day: as 24:00 nobody takes it for the next one."""
-    if at is None or at.astimezone(SHANGHAI).time() != dt.time(0):
-        return _time(at)
-    return f"{at.astimezone(SHANGHAI) - dt.timedelta(days=1):%Y-%m-%d} 24:00"
-
-
-def _yuan(fen: int | None) -> str:
-    return "" if fen is None else yuan_text_from_fen(fen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,7 @@ NAMES = ["测试甲子", "测试乙丑", "测试丙寅"]
 PHONE = "13800138000"
 SECRETS = (*IDS, *CARDS, *NAMES, PHONE)
 TITLES = "姓名,身份证号,手机号,银行账号,账户类型,行号,补贴金额(元)\n"
+STYLE = re.compile(r"\x1b\[[0-9]*m")
 BINDINGS = "身份证号,银行账号,账户类型,行号\n"
 
 
@@ -153,6 +155,87 @@ def test_a_payout_is_shown_masked(paid: Installation) -> None:
     assert not any(secret in ran.out for secret in SECRETS)
 
 
+def change(dsn: str, statement: str) -> list[asyncpg.Record]:
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def blocks(text: str, title: str) -> list[str]:
+    """The lines printed below a title, up to the next empty line."""
+    after = text.partition(f"\n{title}\n")[2]
+    return after.partition("\n\n")[0].splitlines()
+
+
+def test_a_payout_is_shown_with_its_notices_and_outcomes(paid: Installation, database: str) -> None:
+    """When an attempt came to rest, where it came from, and what the person was told, stand beside each other."""
+    change(database, "UPDATE attempts SET credited_at = '2026-11-24T08:15:00Z' WHERE credited_at IS NOT NULL")
+    shown = paid.gateway("show", "1-1", "--config", paid.config).out
+    (titles, attempt) = blocks(shown, "attempts")
+    assert "outcome at" in titles
+    assert "was credited" not in titles
+    assert "2026-11-24 16:15" in attempt
+    assert attempt.split()[:3] == ["1", "list", "CREDITED"]
+    (titles, notice) = blocks(shown, "notices")
+    assert titles.split() == ["notice", "kind", "attempt", "outcome", "call", "created"]
+    assert notice.split()[1:5] == ["ARRIVAL", "1", "DUE", "DUE"]
+    change(
+        database,
+        "UPDATE attempts SET state = 'RETURNED', live = false, returned_at = '2026-11-26T02:00:00Z', order_no = 12,"
+        " return_host_reference = 'H2' WHERE host_reference = 'H1'",
+    )
+    (_, attempt) = blocks(paid.gateway("show", "1-1", "--config", paid.config).out, "attempts")
+    assert attempt.split()[:4] == ["1", "order", "12", "RETURNED"]
+    assert all(word in attempt for word in ("2026-11-26 10:00", "2026-11-24 16:15", "H1", "H2"))
+    assert "notices" not in paid.gateway("show", "1-3", "--config", paid.config).out
+
+
+def test_a_state_in_between_has_no_outcome(paid: Installation, database: str) -> None:
+    """A line the bank only received has been written to, and has not come to rest."""
+    change(database, "UPDATE attempts SET state = 'ACCEPTED', live = true WHERE state = 'REJECTED'")
+    assert "outcome at" not in paid.gateway("show", "1-3", "--config", paid.config).out
+
+
+@pytest.mark.parametrize("state", ["CLOSED", "IN_DOUBT"])
+def test_a_closed_submission_asks_nothing(paid: Installation, database: str, state: str) -> None:
+    """The daily look for returns is no open question; a submission in doubt says when it asks."""
+    change(database, f"UPDATE submissions SET state = '{state}', probe_at = '2026-11-25T01:30:00Z'")
+    shown = paid.gateway("show", "1", "--config", paid.config).out
+    assert ("watched" in shown, "2026-11-25 09:30" in shown) == ((True, False) if state == "CLOSED" else (False, True))
+
+
+@pytest.mark.parametrize("columns", ["80", "400"])
+def test_nothing_is_cut_on_any_terminal(
+    paid: Installation, database: str, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """In 80 columns a wide table becomes blocks, each name beside its value; references and states stay whole."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", columns)
+    (row,) = change(database, "SELECT a.reference, s.reference AS file FROM attempts a, submissions s WHERE seq = 1")
+    for name in ("1", "1-1"):
+        shown = STYLE.sub("", paid.gateway("show", name, "--config", paid.config).out)
+        assert all(len(line) <= int(columns) for line in shown.splitlines())
+        assert "…" not in shown
+        assert row["file"] in shown
+        wide = any(row["file"] in line and "rcc_file" in line for line in shown.splitlines())
+        assert wide == (columns == "400")
+    assert row["reference"] in shown
+    assert "CREDITED" in shown
+
+
+def test_piped_output_is_one_line_a_row(paid: Installation, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script reads whole rows, whatever the terminal around it is and however long the words of a bank are."""
+    monkeypatch.setenv("COLUMNS", "80")
+    change(database, "UPDATE attempts SET host_reference = repeat('H', 300) WHERE host_reference = 'H1'")
+    (_, attempt) = blocks(paid.gateway("show", "1-1", "--config", paid.config).out, "attempts")
+    assert "H" * 300 in attempt.split()
+
+
 def test_a_payout_to_a_kept_account_is_shown(paid: Installation) -> None:
     """The loaded account was used; why it failed and under which reference is told."""
     ran = paid.gateway("show", "1-3", "--config", paid.config)
@@ -165,12 +248,7 @@ def test_a_payout_to_a_kept_account_is_shown(paid: Installation) -> None:
 def test_what_a_bank_wrote_does_not_steer_the_terminal(paid: Installation, database: str) -> None:
     """Control characters in a bank's own words are shown as question marks."""
 
-    async def write() -> None:
-        connection = await asyncpg.connect(database)
-        await connection.execute("UPDATE attempts SET host_reference = E'\\x1b[2J[red]x' WHERE host_reference = 'H1'")
-        await connection.close()
-
-    asyncio.run(write())
+    change(database, "UPDATE attempts SET host_reference = E'\\x1b[2J[red]x' WHERE host_reference = 'H1'")
     ran = paid.gateway("show", "1-1", "--config", paid.config)
     assert "\x1b" not in ran.out
     assert "?[2J[red]x" in ran.out
