@@ -38,6 +38,8 @@ from schemas.v1.fields import (
 MOST_HEADER_BYTES: Final = 64 * 1024
 
 _REQUIRED: Final = ("name", "id_no", "amount")
+# What the gateway would refuse as DUPLICATE_LINE is told here, before anything is signed.
+_RUN_ON: Final = "does not follow the line above: numbers run from 1 without gap or repetition"
 _LINE_NUMBER = re.compile(r"[1-9][0-9]{0,6}").fullmatch
 
 
@@ -134,15 +136,17 @@ def read_list(path: Path) -> CountyList:
     """Read the whole list once and judge whether it can become messages; TableFault with what is in the way."""
     sheet = Sheet.open(path, _REQUIRED)
     faults: list[str] = []
-    lines = billionths = payable_fen = before = 0
+    lines = billionths = payable_fen = 0
+    before: int | None = 0  # the line above; None after one that could not be read
     for row in sheet.rows():
         try:
             line = _line(sheet, row)
         except TableFault as fault:
             faults.extend(fault.faults)
+            before = None
         else:
-            if line.line <= before:
-                faults.append(f"{path.name}: row {row.row}, {title('line')}: does not grow")
+            if before is not None and line.line != before + 1:
+                faults.append(f"{path.name}: row {row.row}, {title('line')}: {_RUN_ON}")
             before = line.line
             lines += 1
             billionths += billionths_as_written(line.amount)

@@ -122,7 +122,10 @@ def _columns(path: Path, encoding: str, required: Sequence[str]) -> tuple[str | 
         except csv.Error:
             raise TableFault([f"{path.name}: row 1: is not CSV"]) from None
     fields = tuple(_FIELD_OF.get(_folded(word)) for word in titles)
-    faults = [
+    named = any(word.strip() for word in titles)
+    # Chinese in the wrong encoding is still text, only nobody's.
+    faults = ["no title is known: is the file GB18030 or UTF-8?"] if named and not any(fields) else []
+    faults += [
         f"column {number}: is no title that is known"
         for number, (word, field) in enumerate(zip(titles, fields, strict=True), start=1)
         if word.strip() and field is None

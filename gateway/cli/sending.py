@@ -125,6 +125,7 @@ def publish(
     say(f"published {head.batch_id}: {listed.lines} lines in {count - funding} parts ({listed.sheet.encoding})")
     if confirmation is not None:
         say(f"published the funding {confirmation.funding_id}: {confirmation.amount} yuan")
+    say("the answer comes as receipts or a refusal")
 
 
 def reissue(

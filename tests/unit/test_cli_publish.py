@@ -68,6 +68,7 @@ def test_a_list_is_published_in_signed_parts_with_its_funding(here: Installation
     assert ran.out.splitlines() == [
         "published 659999-XJ-NY-01-2026-0001: 3000 lines in 3 parts (gb18030)",
         "published the funding 659999-XJ-NY-01-2026-0001-F1: 15733737.55 yuan",
+        "the answer comes as receipts or a refusal",
     ]
     parts = [part for _, part in messages(here, kafka, Kind.BATCH, 3)]
     assert sorted(item.line for part in parts for item in part.items) == list(range(1, 3001))
@@ -95,6 +96,11 @@ def test_a_list_with_a_fault_is_not_published_at_all(here: Installation, kafka: 
     broken.write_bytes(LIST.read_bytes() + b"x,y\n")
     ran = here.gateway("publish", broken, "--header", HEADER, *signed_by(here))
     assert (ran.code, "row 3002" in ran.err) == (1, True)
+    gap = here.directory / "gap.csv"
+    first, *rest = LIST.read_bytes().splitlines(keepends=True)
+    gap.write_bytes(first + b"".join(rest[1:]))
+    ran = here.gateway("publish", gap, "--header", HEADER, *signed_by(here))
+    assert (ran.code, "numbers run from 1 without gap" in ran.err) == (1, True)
     here.gateway("publish", LIST, "--header", HEADER, *signed_by(here), "--lines-per-part", "1000")
     assert len(messages(here, kafka, Kind.BATCH, 3)) == 3
 

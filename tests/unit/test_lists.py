@@ -143,10 +143,13 @@ def test_empty_rows_at_the_end_are_no_lines(file: Path) -> None:
     assert read_list(file).lines == 1
 
 
-def test_gaps_in_the_numbers_stay(file: Path) -> None:
-    """A county may leave numbers out; a line keeps the number that receipts will name."""
-    file.write_text(written([["5", *ROW[1:]], ["9", *ROW[1:]]]), encoding="utf-8")
-    assert [item.line for item in parts_of(file)[0].items] == [5, 9]
+def test_numbers_run_from_one(file: Path) -> None:
+    """What the gateway would refuse as DUPLICATE_LINE is a fault here, once where the run breaks, not ever after."""
+    broken = "序号: does not follow the line above: numbers run from 1 without gap or repetition"
+    file.write_text(written([[number, *ROW[1:]] for number in ("1", "2", "4", "5", "5", "6")]), encoding="utf-8")
+    assert faults_of(file).splitlines() == [f"list.csv: row {row}, {broken}" for row in (4, 6)]
+    file.write_text(written([[number, *ROW[1:]] for number in ("1", "x", "3")]), encoding="utf-8")
+    assert faults_of(file) == "list.csv: row 3, 序号: is not a line number"
 
 
 # --- Faults ---------------------------------------------------------------------------------------------------------
@@ -155,8 +158,9 @@ def test_gaps_in_the_numbers_stay(file: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "fault"),
     [
-        ([["2", *ROW[1:]], ["2", *ROW[1:]]], "row 3, 序号: does not grow"),
-        ([["2", *ROW[1:]], ["1", *ROW[1:]]], "row 3, 序号: does not grow"),
+        ([["2", *ROW[1:]]], "row 2, 序号: does not follow"),
+        ([["1", *ROW[1:]], ["1", *ROW[1:]]], "row 3, 序号: does not follow"),
+        ([["2", *ROW[1:]], ["1", *ROW[1:]]], "row 3, 序号: does not follow"),
         ([["合计", *ROW[1:]]], "row 2, 序号: is not a line number"),
         ([["۱", *ROW[1:]]], "row 2, 序号: is not a line number"),
         ([["0", *ROW[1:]]], "row 2, 序号: is not a line number"),
@@ -208,6 +212,15 @@ def test_a_file_without_titles_tells_nobody(file: Path) -> None:
     """Where the first row is a person's, its cells stay untold."""
     file.write_text(written([], ROW), encoding="utf-8")
     assert "column 2: is no title that is known" in faults_of(file)
+
+
+def test_titles_in_another_encoding_are_asked_about(file: Path) -> None:
+    """Where not one title is known the encoding is the likely cause, and is asked about; one unknown title is not."""
+    asked = "list.csv: row 1, no title is known: is the file GB18030 or UTF-8?"
+    file.write_bytes(written([ROW], TITLES[:3]).encode("big5", "replace"))
+    assert faults_of(file).splitlines()[0] == asked
+    file.write_text(written([], [*TITLES, "杂项"]), encoding="utf-8")
+    assert asked not in faults_of(file)
 
 
 @pytest.mark.parametrize(
