@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,30}$")]
 FILE_FIELDS = ("approval_keys", "privacy_keys", "programmes", "agreements", "calendar", "templates")
+
+
+_BANK_NAME_FORM = "a bank's name is 2 to 31 small letters, digits and underscores, a letter first"
+_SERVERS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+# pydantic's words for the commonest faults, said so that whoever writes the file understands them.
+_PLAIN_WORDS = {"extra_forbidden": "is no setting that is known", "missing": "is missing"}
+_NO_FILE = ("is no file", "Path does not point to a file")
 
 
 class ConfigError(Exception):
@@ -57,6 +65,13 @@ class KafkaSection(Section):
     publish_timeout_seconds: int = Field(default=10, ge=1, le=120)
     session_timeout_seconds: int = Field(default=10, ge=2, le=300)
     stall_seconds: int = Field(default=60, ge=5, le=3600)
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _servers(cls, text: str) -> str:
+        if not all(_SERVERS.fullmatch(server) for server in text.split(",")):
+            raise ValueError("is not host:port[,host:port]")
+        return text
 
 
 class HttpSection(Section):
@@ -137,6 +152,8 @@ def load(path: Path) -> Config:
     """Read a configuration; ConfigError with every fault found, never only the first, and never with a value in it."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([does_not_exist(path)]) from None
     except OSError as error:
         raise ConfigError([f"{path.name}: cannot be read ({type(error).__name__})"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -153,11 +170,28 @@ def load(path: Path) -> Config:
 
 
 def readable(error: ValidationError, prefix: str = "") -> list[str]:
-    """pydantic's findings as lines ``section.field: what is wrong``, without the input that caused them."""
+    """pydantic's findings as lines ``section.field: what is wrong``, without the input that caused them.
+
+    Only the name of a file that is not there is told: it is what has to be mended.
+    """
     return [
-        f"{prefix}{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
-        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+        f"{prefix}{'.'.join(str(part) for part in fault['loc'] if part != '[key]') or 'file'}: {_plain(fault)}"
+        for fault in error.errors(include_url=False)
     ]
+
+
+def _plain(fault: ErrorDetails) -> str:
+    words = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_pattern_mismatch":
+        named = fault["loc"][0] == "banks" and fault["loc"][-1] == "[key]"
+        return _BANK_NAME_FORM if named else words.replace("String should match pattern", "is not of the form")
+    if words in _NO_FILE and str(fault["loc"][-1]).endswith("_file"):
+        return does_not_exist(fault["input"])
+    return _PLAIN_WORDS.get(fault["type"], words)
+
+
+def does_not_exist(path: object) -> str:
+    return f"{path} does not exist"
 
 
 def missing_files(config: Config) -> list[str]:
@@ -165,7 +199,7 @@ def missing_files(config: Config) -> list[str]:
     named = [(f"files.{field}", getattr(config.files, field)) for field in FILE_FIELDS]
     named.append(("database.dsn_file", config.database.dsn_file))
     return [
-        f"{where}: {relative} does not exist"
+        f"{where}: {does_not_exist(relative)}"
         for where, relative in named
         if relative is not None and not config.path(relative).is_file()
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
 import typer
 
 from gateway.cli import checking, filling, looking, operating, sending
+from gateway.cli.terminal import say
 
 app = typer.Typer(
     name="gateway",
@@ -14,6 +18,24 @@ app = typer.Typer(
     # Its tracebacks would print local variables.
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(f"gateway {installed_version('payout-gateway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    # What every command takes; the help text is the application's own.
+    pass
+
+
 for commands in (operating, checking, sending, looking, filling):
     commands.register(app)
 

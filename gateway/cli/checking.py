@@ -19,10 +19,9 @@ from pydantic import BaseModel, ValidationError
 from gateway import config as configuration
 from gateway import reference
 from gateway.approval import KeyRing, KeyRingFault
-from gateway.banks import open_banks
+from gateway.banks import open_banks, settings_of
 from gateway.calendar import WorkCalendar
-from gateway.cli.terminal import say, say_faults
-from gateway.clock import Clock
+from gateway.cli.terminal import business_clock, clock_warning, say, say_faults
 from gateway.config import BankSection, Config, ConfigError, FilesSection, SmsSection
 from gateway.policy import Agreement
 from gateway.privacy import KeyFileFault, load_keys
@@ -40,15 +39,34 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
-def check(config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration file.")]) -> None:
+def check(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The configuration file.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", envvar="GATEWAY_CONFIG", help="The configuration file.")
+    ] = None,
+) -> None:
     """Print all faults of a configuration, and what will soon be one; exit status 1 when there is a fault."""
-    checked = Checked(config)
+    path = _one_of(context, file, config)
+    checked = Checked(path)
     say_faults(checked.faults)
     for warning in checked.warnings:
         say(f"warning: {warning}")
     if checked.faults:
         raise typer.Exit(1)
-    say(f"{config.name}: no faults")
+    say(f"{path.name}: no faults")
+
+
+def _one_of(context: typer.Context, file: Path | None, config: Path | None) -> Path:
+    """FILE, else what option or environment say; two that are both typed are a mistake, and none is one too."""
+    if file is None:
+        if config is None:
+            raise typer.BadParameter("give FILE, --config or GATEWAY_CONFIG")
+        return config
+    source = context.get_parameter_source("config")
+    if source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter("give FILE or --config, not both")
+    return file
 
 
 class Checked:
@@ -56,8 +74,8 @@ class Checked:
 
     def __init__(self, path: Path) -> None:
         self._faults: dict[str, None] = {}  # in order, each once
-        self.warnings: list[str] = []
-        self._today = Clock.from_environment().now().date()
+        self.warnings = [warning] if (warning := clock_warning()) else []
+        self._today = business_clock().now().date()
         self._named_banks: Set[str] = frozenset()  # configured, whether or not their sections hold
         try:
             config: Config | None = configuration.load(path)
@@ -89,12 +107,13 @@ class Checked:
     def _check(self, config: Config) -> None:
         if config.files is not None:
             self._check_files(config, config.files)
+        self._note(_missing_settings_files(config))
         self._collect(lambda: asyncio.run(_try_banks(config)))
         self._collect(lambda: asyncio.run(_try_provider(config)), "sms: ")
 
     def _check_files(self, config: Config, files: FilesSection) -> None:
         self._note(
-            f"files.{field}: {named} does not exist"
+            f"files.{field}: {configuration.does_not_exist(named)}"
             for field in configuration.FILE_FIELDS
             if (named := getattr(files, field)) is not None and not config.path(named).is_file()
         )
@@ -158,6 +177,23 @@ def _valid(model: type[M], sections: Mapping[str, object]) -> Iterator[tuple[str
             yield name, model.model_validate(section)
         except ValidationError:
             continue
+
+
+def _missing_settings_files(config: Config) -> Iterator[str]:
+    """Files that settings of banks and of the SMS provider name; not every adapter opens its own before it is used."""
+    sections = [(f"banks.{name}.settings", bank.settings) for name, bank in config.banks.items()]
+    if config.sms is not None:
+        sections.append(("sms.settings", config.sms.settings))
+    for place, settings in sections:
+        yield from _missing_files_below(place, settings_of(settings, config.base))
+
+
+def _missing_files_below(place: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _missing_files_below(f"{place}.{key}", value)
+        elif key.endswith("_file") and isinstance(value, str) and not Path(value).is_file():
+            yield f"{place}.{key}: {configuration.does_not_exist(value)}"
 
 
 async def _try_banks(config: Config) -> None:

@@ -14,8 +14,7 @@ import typer
 
 from gateway import config as configuration
 from gateway.cli.calendar_export import calendar_csv, decreed_years
-from gateway.cli.terminal import CommandFailed, ConfigFile, say
-from gateway.clock import Clock
+from gateway.cli.terminal import CommandFailed, ConfigFile, business_clock, say
 from gateway.config import Config
 from gateway.policy import Binding, Refused, judge_binding
 from gateway.sheets import MOST_FAULTS, Sheet
@@ -45,7 +44,7 @@ def load(
 ) -> None:
     """Load the accounts kept for people, sealed; the newest row of a person replaces an older load."""
     known = configuration.load(config)
-    clock = Clock.from_environment()
+    clock = business_clock()
     vault = Vault.load(known.path(known.files.privacy_keys))
     sheet = Sheet.open(file, _BINDING_COLUMNS)
     count = _demand_sound(sheet, vault, clock.now().date())
@@ -107,7 +106,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write the calendar table of whole years from the installed chinesecalendar package."""
-    first = first_year if first_year is not None else Clock.from_environment().now().year - 1
+    first = first_year if first_year is not None else business_clock().now().year - 1
     last = last_year if last_year is not None else decreed_years()[-1]
     if first > last:
         raise CommandFailed(f"there is no year between {first} and {last}")

@@ -12,7 +12,15 @@ import typer
 
 import gateway
 from gateway import config as configuration
-from gateway.cli.terminal import CommandFailed, ConfigFile, say
+from gateway.cli.terminal import (
+    CommandFailed,
+    ConfigFile,
+    business_clock,
+    clock_warning,
+    pointing_to_check,
+    say,
+    say_error,
+)
 from gateway.store.engine import Engine
 
 _DEMO = "tests.world.demo"
@@ -30,13 +38,19 @@ def run(config: ConfigFile) -> None:
     # Imported here: the application loads every step and adapter, the other commands need none of them.
     from gateway.app import main as run_gateway
 
-    known = configuration.load(config)
-    raise typer.Exit(run_gateway(known))
+    business_clock()
+    if warning := clock_warning():
+        say_error(f"warning: {warning}")
+    with pointing_to_check(config):
+        status = run_gateway(configuration.load(config))
+    raise typer.Exit(status)
 
 
 def migrate(config: ConfigFile) -> None:
     """Bring the database to this program's schema. Repeating it changes nothing."""
-    applied = asyncio.run(_migrate(configuration.load(config)))
+    with pointing_to_check(config):
+        known = configuration.load(config)
+    applied = asyncio.run(_migrate(known))
     say(f"applied migrations {', '.join(map(str, applied))}" if applied else "the database is up to date")
 
 
@@ -52,7 +66,11 @@ def demo(
     context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print the addresses.")] = False,
 ) -> None:
-    """Run the main job on this machine: PostgreSQL, a broker, two simulated banks, an SMS centre, a finance desk."""
+    """Run the main job on this machine: PostgreSQL, a broker, two simulated banks, an SMS centre, a finance desk.
+
+    It also takes, among others, `--lines N` (only the first N lines of the list), `--kill N` (kill the gateway N times)
+    and `--seed N` (the same seed asks for the same faults and kills); `python -m tests.world.demo --help` tells all.
+    """
     checkout = checkout_directory()
     if not (checkout / "tests" / "world" / "demo.py").is_file():
         raise CommandFailed("the demonstration is part of the checkout: run `make demo` there")

@@ -16,8 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateway.approval import HEADER_NAME, SigningKey, sign
-from gateway.cli.terminal import CommandFailed
-from gateway.clock import Clock
+from gateway.cli.terminal import CommandFailed, business_clock
 from schemas.codec import MOST_BYTES
 from schemas.v1 import INBOUND_TOPICS, Kind
 
@@ -40,7 +39,7 @@ async def publish_all(
     records: Iterable[Outgoing], bootstrap: str, prefix: str, audience: str, key: SigningKey, kid: str
 ) -> int:
     """Sign and publish, one after the other; how many. CommandFailed says how far it got."""
-    clock = Clock.from_environment()
+    clock = business_clock()
     # What it would print is told below in one line, and at DEBUG it would print the records.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     producer = AIOKafkaProducer(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,13 +13,14 @@ import typer
 from rich.console import Console
 
 from gateway.approval import KeyRingFault
+from gateway.clock import ENVIRONMENT_NAME, Clock
 from gateway.config import ConfigError
 from gateway.privacy import KeyFileFault
 from gateway.tables import TableFault
 from gateway.texts import TemplateError
 
 # Without a terminal, rich would wrap at 80 columns and break what a script reads.
-_PLAIN_WIDTH = 240
+_PLAIN_WIDTH = 10_000
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="GATEWAY_CONFIG", help="The configuration file.", dir_okay=False)
@@ -60,6 +63,37 @@ def printable(text: str) -> str:
 def say_faults(faults: Iterable[str]) -> None:
     for fault in faults:
         say_error(f"fault: {fault}")
+
+
+def business_clock() -> Clock:
+    """The clock of the environment; CommandFailed says how one is written."""
+    try:
+        clock = Clock.from_environment()
+        clock.now()  # a start or scale beyond all dates fails here
+    except (ValueError, OverflowError) as error:
+        # The clock's own words; those of the parsers below it would help nobody.
+        words = str(error) if "clock" in str(error) else "a clock is <ISO time with offset>@<scale>@<unix seconds>"
+        raise CommandFailed(f"{ENVIRONMENT_NAME}: {words}") from None
+    return clock
+
+
+def clock_warning() -> str | None:
+    """What to tell whoever runs on another clock than the real one."""
+    if not os.environ.get(ENVIRONMENT_NAME):
+        return None
+    return f"{ENVIRONMENT_NAME} is set: deadlines follow a scaled clock; never in production"
+
+
+@contextmanager
+def pointing_to_check(config: Path) -> Iterator[None]:
+    """Whoever's configuration is refused is told its faults as far as they were looked for, and where all are told."""
+    try:
+        yield
+    except (ConfigError, TableFault, TemplateError, *_OWN_WORDS) as error:
+        for line in explain(error):
+            say_error(line)
+        say_error(f"run `gateway check {config}` for every fault")
+        raise typer.Exit(1) from None
 
 
 def explain(error: BaseException) -> list[str]:

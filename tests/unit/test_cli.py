@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from gateway import config as configuration
+from gateway.app import Parts
 from gateway.cli import operating
 from gateway.cli.terminal import CommandFailed, explain
 from gateway.config import ConfigError
@@ -18,6 +20,7 @@ from gateway.store.engine import StoreUnavailable
 from gateway.tables import TableFault
 from tests.unit.cli_kit import ROOT, Installation, install
 
+SCALED = "GATEWAY_CLOCK is set: deadlines follow a scaled clock; never in production"
 SECRET = "659999197001010019"
 
 
@@ -85,7 +88,58 @@ def test_a_process_of_its_own_ends_with_the_status_and_no_traceback(tmp_path: Pa
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "fault: none.toml: cannot be read (FileNotFoundError)\n"
+    assert ran.stderr.splitlines()[-1] == f"fault: {tmp_path / 'none.toml'} does not exist"
+
+
+def test_the_version_is_told(here: Installation) -> None:
+    """What runs here can be named in a ticket."""
+    assert here.gateway("--version").out == f"gateway {version('payout-gateway')}\n"
+
+
+@pytest.mark.parametrize("clock", ["yesterday", "2026-11-24T10:00:00@1@0", "2026-11-24T10:00:00+08:00@0@0"])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_wrong_clock_is_told_in_the_clock_s_words(
+    here: Installation, monkeypatch: pytest.MonkeyPatch, command: str, clock: str
+) -> None:
+    """A mistyped GATEWAY_CLOCK is one line that says how a clock is written, not an error nobody foresaw."""
+    monkeypatch.setenv("GATEWAY_CLOCK", clock)
+    ran = here.gateway(command, "--config", here.config)
+    assert ran.code == 1
+    assert ran.err.startswith(("error: GATEWAY_CLOCK: a clock is <ISO time", "error: GATEWAY_CLOCK: the clock's "))
+
+
+def test_run_warns_of_a_scaled_clock(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines that follow another clock are never taken for real ones in silence."""
+    monkeypatch.setattr("gateway.app.main", lambda config: 7)
+    ran = here.gateway("run", "--config", here.config)
+    assert (ran.code, ran.err) == (7, f"warning: {SCALED}\n")
+    monkeypatch.delenv("GATEWAY_CLOCK")
+    assert here.gateway("run", "--config", here.config).err == ""
+
+
+@pytest.mark.parametrize("command", ["run", "migrate"])
+def test_a_refused_configuration_leads_to_check(here: Installation, command: str) -> None:
+    """Starting tells the faults of one kind at most; where all are told stands beside them."""
+    (here.directory / "calendar.csv").unlink()
+    ran = here.gateway(command, "--config", here.config)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-2:] == [
+        "fault: files.calendar: calendar.csv does not exist",
+        f"run `gateway check {here.config}` for every fault",
+    ]
+
+
+def test_run_leads_to_check_where_a_named_file_does_not_hold(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration holds and its key ring does not: that is a refused configuration as well."""
+    (here.directory / "approval_keys.json").write_text("{}", encoding="utf-8")
+    # Only what is loaded first: the rest would take over logging in this process.
+    monkeypatch.setattr("gateway.app.main", Parts)
+    ran = here.gateway("run", "--config", here.config)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-2].startswith("error: keys: ")
+    assert ran.err.splitlines()[-1] == f"run `gateway check {here.config}` for every fault"
 
 
 def test_the_demo_takes_the_place_of_the_command(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +152,12 @@ def test_the_demo_takes_the_place_of_the_command(here: Installation, monkeypatch
     monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
     assert here.gateway("demo", "--keep", "--lines", "300").code == 0
     assert started == [[str(here.directory)], [sys.executable, "-m", "tests.world.demo", "--keep", "--lines", "300"]]
+
+
+def test_the_demo_s_help_names_what_it_takes(here: Installation) -> None:
+    """Options that are handed on are found without reading the demonstration."""
+    told = here.gateway("demo", "--help").out
+    assert all(option in told for option in ("--keep", "--lines", "--kill", "--seed"))
 
 
 def test_without_a_checkout_the_demo_says_where_it_is(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,36 @@ def test_a_sound_configuration_has_no_faults(here: Installation) -> None:
     assert ran.out.splitlines()[-1] == "gateway.toml: no faults"
 
 
+def test_the_file_is_named_as_elsewhere(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By argument, by option, or by the environment; typed twice, or nowhere, it is a wrong command line."""
+    assert here.gateway("check", "--config", here.config).code == 0
+    assert here.gateway("check", "-c", here.config).code == 0
+    assert here.gateway("check").code == 2
+    assert here.gateway("check", here.config, "-c", here.config).code == 2
+    monkeypatch.setenv("GATEWAY_CONFIG", str(here.config))
+    assert here.gateway("check").code == 0
+    ran = here.gateway("check", here.directory / "other.toml")
+    assert (ran.code, "other.toml does not exist" in ran.err) == (1, True)
+
+
+def test_a_scaled_clock_is_a_warning(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever checks a configuration for production is told that another clock is in the environment."""
+    scaled = "warning: GATEWAY_CLOCK is set: deadlines follow a scaled clock; never in production"
+    assert scaled in here.gateway("check", here.config).out.splitlines()
+    monkeypatch.delenv("GATEWAY_CLOCK")
+    assert "GATEWAY_CLOCK" not in here.gateway("check", here.config).out
+
+
+def test_files_of_a_bank_s_settings_are_named(here: Installation) -> None:
+    """A key that an adapter would only look for when it connects is missed now, by its whole path, once."""
+    (here.directory / "sftp.key").unlink()
+    ran = here.gateway("check", here.config)
+    assert ran.code == 1
+    assert (
+        ran.err == f"fault: banks.rcc_file.settings.sftp.private_key_file: {here.directory}/sftp.key does not exist\n"
+    )
+
+
 def test_what_will_soon_be_a_fault_is_a_warning(here: Installation) -> None:
     """The calendar's horizon and agreements that end are told before they matter, and are no failure."""
     table = here.directory / "agreements.csv"
@@ -71,7 +101,8 @@ def test_faults_of_every_part_are_told_together(here: Installation) -> None:
 def test_a_fault_does_not_cause_others(here: Installation) -> None:
     """A bank whose section does not hold is still a configured bank to its agreements."""
     change(here, 'profile = "rcc_file"', 'profile = "rcc_file"\nnonsense = 1')
-    assert here.gateway("check", here.config).err == "fault: banks.rcc_file.nonsense: Extra inputs are not permitted\n"
+    told = here.gateway("check", here.config).err
+    assert told == "fault: banks.rcc_file.nonsense: is no setting that is known\n"
 
 
 def test_agreements_must_lead_to_configured_banks(here: Installation) -> None:
@@ -88,7 +119,7 @@ def test_agreements_must_lead_to_configured_banks(here: Installation) -> None:
     ("section", "fault"),
     [
         ('provider = "nobodys"', "sms.provider: not one of http_batch"),
-        ("[sms.settings]\norigin = 1", "sms.settings.account: Field required"),
+        ("[sms.settings]\norigin = 1", "sms.settings.account: is missing"),
     ],
 )
 def test_the_sms_section_is_checked(here: Installation, section: str, fault: str) -> None:
