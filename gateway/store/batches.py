@@ -312,7 +312,7 @@ class Batches:
             )
             if batch is not None:
                 total = await connection.fetchval(sql("match_fundings"), issuer, batch_id, batch["batch_no"])
-                missing = batch["approved_fen"] - (total or 0)
+                missing = batch["approved_fen"] - batch["cancelled_fen"] - (total or 0)
                 if batch["state"] == "AWAITING_FUNDS" and missing > 0:
                     log.warning("funds do not cover", batch=batch["batch_no"], amount_fen=missing)
                 ledger = await Ledger.lock(connection, [batch["batch_no"]])
