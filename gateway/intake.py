@@ -58,12 +58,9 @@ class Intake:
     async def take_batch(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.batches``; raises Refused for what cannot be believed or read."""
         now = self._clock.now()
-        try:
-            verified = self._keyring.verify(signature, raw, Kind.BATCH, now)
-        except Refused as refused:
-            if refused.reason in LAPSED and await self._is_known(Kind.BATCH, raw):
-                return Stored(repeated=True)
-            raise
+        verified = await self._verified(Kind.BATCH, raw, signature, now)
+        if verified is None:
+            return Stored(repeated=True)
         part = parse_message(Kind.BATCH, raw)
         demand_issuer(verified, part.issuer)
         head = _part_head(part)
@@ -80,12 +77,9 @@ class Intake:
     async def take_funding(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.funding``; raises Refused."""
         now = self._clock.now()
-        try:
-            verified = self._keyring.verify(signature, raw, Kind.FUNDING, now)
-        except Refused as refused:
-            if refused.reason in LAPSED and await self._is_known(Kind.FUNDING, raw):
-                return Stored(repeated=True)
-            raise
+        verified = await self._verified(Kind.FUNDING, raw, signature, now)
+        if verified is None:
+            return Stored(repeated=True)
         funding = parse_message(Kind.FUNDING, raw)
         demand_issuer(verified, funding.issuer)
         amount_fen = fen_from_yuan_text(funding.amount)
@@ -100,6 +94,17 @@ class Intake:
             _signed(raw, verified, signature, now),
             raw,
         )
+
+    async def _verified(
+        self, kind: Literal[Kind.BATCH, Kind.FUNDING], raw: bytes, signature: bytes | None, now: dt.datetime
+    ) -> Verified | None:
+        """Who approved a message; None for one that was accepted before and whose key has lapsed since."""
+        try:
+            return self._keyring.verify(signature, raw, kind, now)
+        except Refused as refused:
+            if refused.reason in LAPSED and await self._is_known(kind, raw):
+                return None
+            raise
 
     async def _is_known(self, kind: Literal[Kind.BATCH, Kind.FUNDING], raw: bytes) -> bool:
         """Whether these bytes were accepted while their key was good: a record read again, not a new approval."""
