@@ -33,7 +33,7 @@ bench: $(VENV)/.ready
 # Re-resolve both locks; needs `uv`. Neither lock names an index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra sm --extra smpp --extra dev pyproject.toml -o requirements-dev.lock
 
 # A demonstration that still runs keeps its directory, and is named.
 clean:

@@ -123,6 +123,7 @@ class Rendered:
     references: tuple[str, ...]
     total_fen: int
     rendered_at: dt.datetime  # gateway clock, Asia/Shanghai; the business date of the submission
+    transmission: int = 1  # to ``submit``: which one this is, 1 = the first; to ``probe``: how many there were
 
     def __repr__(self) -> str:
         return f"Rendered({self.submission}, {len(self.payload)} bytes, {len(self.references)} lines)"
@@ -160,10 +161,12 @@ class CallbackRefused(Exception):
 
 
 class AnswerKind(StrEnum):
-    SYNC = "SYNC"
-    POLL = "POLL"
-    CALLBACK = "CALLBACK"
-    FILE = "FILE"
+    """How this bank's answers come; several may hold."""
+
+    SYNC = "SYNC"  # the reply to a submission can already be final
+    POLL = "POLL"  # results are had by ``probe``, on a front-loaded schedule
+    CALLBACK = "CALLBACK"  # the bank calls back
+    FILE = "FILE"  # the bank publishes results, returns or statements, which ``collect`` fetches
 
 
 class NotFound(StrEnum):
@@ -195,7 +198,8 @@ class Capabilities:
     result_due_seconds: int
     return_horizon_days: int
     max_in_flight: int
-    submits_per_second: int  # 0 = no limit
+    submit_interval_milliseconds: int  # real time, per login: at least so long between two submissions; 0 = no limit
+    probe_interval_milliseconds: int  # the same between two questions; 0 = no limit
     refuses_whole_file: bool
     can_cancel: bool
     callback_is_proof: bool = False
@@ -263,6 +267,45 @@ class BankAdapter(Protocol):
         """Harmless contact; raises when the bank cannot be reached."""
 
 
+class Booking(StrEnum):
+    """What an entry of a bank's statement says that happened."""
+
+    CREDIT = "CREDIT"  # the payee was credited: proof
+    DEBIT = "DEBIT"  # the fiscal account was debited; of the payee this proves nothing
+    RETURN = "RETURN"  # it came back: proof
+
+
+@dataclass(frozen=True, slots=True)
+class StatementEntry:
+    """One booked line of a statement; ``reference`` is ours, or None where the bank names none."""
+
+    booking: Booking
+    reference: str | None
+    amount_fen: int
+    post_date: dt.date
+    host_reference: str | None = None
+    submission: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One day (bank time) of one fiscal account, complete: what is not in it was not booked on that day."""
+
+    day: dt.date
+    debit_account: AccountNumber | None  # None: all accounts of this bank's agreement
+    entries: tuple[StatementEntry, ...]
+    artefact: str
+
+
+@runtime_checkable
+class GivesStatements(Protocol):
+    """The optional ability of a bank whose ``collect`` also brings daily statements."""
+
+    def statement(self, artefact: Artefact) -> Statement | None:
+        """Pure. The statement that an artefact is, None when it is something else, Unreadable when it cannot be
+        trusted as a whole. ``parse`` of the same artefact yields what its entries prove (CREDIT, RETURN)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Callback:
     """A verified callback. ``event_id`` deduplicates; ``submissions`` names what it speaks of, to be asked about."""
@@ -291,3 +334,4 @@ class Profile:
     settings: type[Any]  # a pydantic model: the bank's configuration section, extra fields forbidden
     adapter: Any  # Callable[[str, settings], BankAdapter]; first argument is the configured name
     transport: Any  # Callable[[settings], Transport]
+    rehearsal: str = ""  # "module:attribute" of what plays this bank for ``gateway adapter check``; see conformance

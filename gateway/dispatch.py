@@ -251,6 +251,7 @@ class Dispatch:
             references=references,
             total_fen=row["amount_fen"],
             rendered_at=row["rendered_at"].astimezone(self._clock.now().tzinfo),
+            transmission=row["transmissions"] + 1,
         )
 
     async def _submit(self, bank: Bank, rendered: Rendered, claim: Claim) -> list[Evidence]:

@@ -134,6 +134,7 @@ class Verify:
             references=await self._store.submissions.sent_references(row["submission_id"]),
             total_fen=row["amount_fen"],
             rendered_at=row["rendered_at"].astimezone(self._clock.now().tzinfo),
+            transmission=row["transmissions"],
         )
 
     async def _ask(self, bank: Bank, rendered: Rendered) -> tuple[list[Evidence], Sequence[Artefact]]:

@@ -127,7 +127,8 @@ class ToyBank:
             "result_due_seconds": 86_400,
             "return_horizon_days": 30,
             "max_in_flight": 4,
-            "submits_per_second": 0,
+            "submit_interval_milliseconds": 0,
+            "probe_interval_milliseconds": 0,
             "refuses_whole_file": False,
             "can_cancel": False,
         }

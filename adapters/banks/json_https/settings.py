@@ -36,7 +36,8 @@ class JsonHttpsSettings(BaseModel):
     max_total_fen: int = Field(10_000_000_000_00, ge=1)
     items_per_page: int = Field(500, ge=1, le=500)
     max_in_flight: int = Field(4, ge=1, le=1_000)  # submissions
-    submits_per_second: int = Field(0, ge=0, le=1_000)  # 0 = no limit
+    submit_interval_milliseconds: int = Field(0, ge=0, le=600_000)  # real time, per login; 0 = no limit
+    probe_interval_milliseconds: int = Field(0, ge=0, le=600_000)
     settling_seconds: int = Field(1_800, ge=0, le=172_800)  # after which "not found" is the bank's word
     idempotency_window_seconds: int = Field(7 * 86_400, ge=0)
     acknowledgement_due_seconds: int = Field(300, ge=1)

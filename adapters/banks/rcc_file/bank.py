@@ -49,7 +49,8 @@ class RccFileSettings(BaseModel):
     max_result_bytes: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
     max_total_fen: int = Field(default=form.GREATEST_TOTAL_FEN, ge=1, le=form.GREATEST_TOTAL_FEN)
     max_in_flight: int = Field(default=4, ge=1, le=1_000)
-    submits_per_second: int = Field(default=0, ge=0, le=1_000)  # 0 = no limit
+    submit_interval_milliseconds: int = Field(default=0, ge=0, le=600_000)  # real time, per login; 0 = no limit
+    probe_interval_milliseconds: int = Field(default=0, ge=0, le=600_000)
     settling_seconds: int = Field(default=1_800, ge=1, le=604_800)
     acknowledgement_due_seconds: int = Field(default=3_600, ge=1, le=604_800)
     result_due_seconds: int = Field(default=86_400, ge=1, le=2_592_000)
@@ -117,7 +118,8 @@ class RccFileAdapter:
             result_due_seconds=settings.result_due_seconds,
             return_horizon_days=settings.return_horizon_days,
             max_in_flight=settings.max_in_flight,
-            submits_per_second=settings.submits_per_second,
+            submit_interval_milliseconds=settings.submit_interval_milliseconds,
+            probe_interval_milliseconds=settings.probe_interval_milliseconds,
             refuses_whole_file=False,  # a malformed file as a whole; a line that cannot be paid, alone
             can_cancel=False,
             opens=settings.opens,

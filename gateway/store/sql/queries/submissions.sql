@@ -29,7 +29,7 @@ WHERE submission_id IN (
       AND (s.lease_until IS NULL OR s.lease_until < clock_timestamp())
     ORDER BY s.probe_at, s.submission_id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING submission_id, batch_no, bank, reference, payload, digest, remote_name, rendered_at, sent_lines, amount_fen,
-          state, probes, sent_at, watch_until, fence;
+          state, probes, sent_at, watch_until, transmissions, fence;
 
 -- name: renew_leases!
 -- Still at work on these.
