@@ -1,8 +1,9 @@
 """Approval: a detached JWS over the raw bytes of a message (RFC 7515, ``b64=false`` of RFC 7797) against a key ring.
 
 What is signed is the record as it travelled, so nothing is parsed before it is known who approved it. The header is
-closed: exactly the seven parameters below, each once. ``joserfc`` does the cryptography; what it leaves open is
-decided here, because reading it showed that it:
+closed: exactly the seven parameters below, each once. ``joserfc`` does the cryptography of EdDSA and ES256, and
+``adapters.sm2`` that of SM2 (``"alg": "SM2"``, r and s as 64 bytes, over the same signing input). What joserfc leaves
+open is decided here, because reading it showed that it:
 
 - uses the payload inside the compact form, where there is one, instead of the bytes it was given;
 - takes ``b64`` for absent when it is ``true``, and any registered name in ``crit``;
@@ -20,21 +21,22 @@ from __future__ import annotations
 
 import binascii
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwa import JWSAlgModel
-from joserfc.jwk import ECKey, OKPKey
 from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
-from joserfc.util import urlsafe_b64decode
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from adapters.sm2 import Sm2PrivateKey, Sm2PublicKey
+from gateway.approval_keys import CURVE, Algorithm, KeyRingFault, PublicKey, SigningKey, curve_of, public_key
 from schemas.codec import MOST_BYTES, Refused
 from schemas.strict_json import loads
 from schemas.v1 import Kind, RefusalReason
@@ -64,14 +66,8 @@ TYP: Final[Mapping[Kind, str]] = {
     Kind.ORDER: "payout-order+jws",
 }
 
-Algorithm = Literal["EdDSA", "ES256"]
-_CURVE: Final = {"EdDSA": "Ed25519", "ES256": "P-256"}
 _PARAMETERS: Final = frozenset({"alg", "kid", "typ", "aud", "iat", "b64", "crit"})
 _LAST_SECOND: Final = 32_503_680_000  # the year 3000: beyond it datetime arithmetic may overflow
-
-
-class KeyRingFault(ValueError):
-    """The key ring or a private key cannot be used. The message names the entry, never key material."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +100,6 @@ class _Pinned(JWSRegistry):
 _REGISTRIES: Final[dict[str, _Pinned]] = {"EdDSA": _Pinned("EdDSA"), "ES256": _Pinned("ES256")}
 
 
-def _public_key(value: object) -> OKPKey | ECKey:
-    """A public JWK on one of the two curves. Private parts in a key ring are refused: the file is not guarded so."""
-    if not isinstance(value, dict):
-        raise ValueError("public is a JWK")  # noqa: TRY004  pydantic turns a ValueError into a finding
-    if value.keys() & {"d", "k", "p", "q"}:
-        raise ValueError("a key ring holds public keys only")
-    # Without "use", "alg" and "key_ops": what a key may do stands in its entry, once.
-    return _import({name: value[name] for name in ("kty", "crv", "x", "y") if name in value})
-
-
 class KeyEntry(BaseModel):
     """One key of one issuer: what it may sign, and when; at ``not_after`` and at ``revoked_at`` it is over."""
 
@@ -125,14 +111,14 @@ class KeyEntry(BaseModel):
     alg: Algorithm
     issuer: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")]
     kinds: Annotated[frozenset[Literal[Kind.BATCH, Kind.FUNDING, Kind.ORDER]], Field(min_length=1)]
-    public: Annotated[OKPKey | ECKey, BeforeValidator(_public_key)]
+    public: Annotated[PublicKey, BeforeValidator(public_key)]
     not_before: AwareDatetime
     not_after: AwareDatetime
     revoked_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.public.curve_name != _CURVE[self.alg]:
+        if curve_of(self.public) != CURVE[self.alg]:
             raise ValueError("the key's curve does not fit its algorithm")
         if self.not_before >= self.not_after:
             raise ValueError("not_before is not earlier than not_after")
@@ -273,6 +259,9 @@ def _header(compact: bytes) -> dict[str, Any]:
 
 
 def _demand_signature(entry: KeyEntry, compact: bytes, raw: bytes) -> None:
+    if isinstance(entry.public, Sm2PublicKey):
+        _demand_sm2(entry.public, compact, raw)
+        return
     try:
         signed = jws.deserialize_compact(compact, entry.public, registry=_REGISTRIES[entry.alg], payload=raw)
     except (JoseError, ValueError):
@@ -282,55 +271,19 @@ def _demand_signature(entry: KeyEntry, compact: bytes, raw: bytes) -> None:
         raise Refused(RefusalReason.BAD_SIGNATURE, "the signature does not fit the bytes")
 
 
+def _demand_sm2(public: Sm2PublicKey, compact: bytes, raw: bytes) -> None:
+    """joserfc knows no SM2: the signing input of RFC 7797 is the header's segment, a full stop, and the bytes."""
+    header, _, signature = compact.split(b".")
+    try:
+        numbers = urlsafe_b64decode(signature)
+    except (ValueError, binascii.Error):
+        numbers = b""
+    if not public.verify(header + b"." + raw, numbers):
+        raise Refused(RefusalReason.BAD_SIGNATURE, "the signature does not fit the bytes")
+
+
 def _malformed(detail: str) -> NoReturn:
     raise Refused(RefusalReason.BAD_SIGNATURE, detail)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SigningKey:
-    """A private key of an issuer, used by the CLI and by the finance platform's example; it never prints."""
-
-    alg: Algorithm
-    key: OKPKey | ECKey
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.alg})"
-
-    @classmethod
-    def load(cls, path: Path, password: bytes | None = None) -> Self:
-        """From a PEM (PKCS #8) or JWK file; the curve decides the algorithm. KeyRingFault without content."""
-        raw = path.read_bytes()
-        try:
-            key = _import(loads(raw)) if raw.lstrip().startswith(b"{") else _import(raw, password)
-        except ValueError as error:
-            raise KeyRingFault(f"{path.name}: {error}") from None
-        if not key.is_private:
-            raise KeyRingFault(f"{path.name}: not a private key")
-        return cls("EdDSA" if isinstance(key, OKPKey) else "ES256", key)
-
-    @classmethod
-    def generate(cls, alg: Algorithm) -> Self:
-        return cls(alg, OKPKey.generate_key("Ed25519") if alg == "EdDSA" else ECKey.generate_key("P-256"))
-
-    def public_jwk(self) -> dict[str, Any]:
-        """For the key ring."""
-        public = self.key.as_dict(private=False)
-        return {name: public[name] for name in ("kty", "crv", "x", "y") if name in public}
-
-    def to_pem(self, password: str | None = None) -> bytes:
-        return self.key.as_pem(private=True, password=password)
-
-
-def _import(value: Any, password: bytes | None = None) -> OKPKey | ECKey:
-    """A key on Ed25519 or P-256, or KeyRingFault. The library's own message may quote the key, so it is dropped."""
-    for family in (OKPKey, ECKey):
-        try:
-            key = family.import_key(value, password=password)
-        except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if isinstance(key, OKPKey | ECKey) and key.curve_name in _CURVE.values():
-            return key
-    raise KeyRingFault("not a key on Ed25519 or P-256, or a wrong password")
 
 
 def sign(raw: bytes, kind: Kind, private_key: SigningKey, kid: str, aud: str, iat: dt.datetime) -> str:
@@ -344,6 +297,9 @@ def sign(raw: bytes, kind: Kind, private_key: SigningKey, kid: str, aud: str, ia
         "kid": kid,
         "typ": TYP[kind],
     }
+    if isinstance(private_key.key, Sm2PrivateKey):
+        head = urlsafe_b64encode(json.dumps(header, separators=(",", ":")).encode("ascii"))
+        return (head + b".." + urlsafe_b64encode(private_key.key.sign(head + b"." + raw))).decode("ascii")
     compact = jws.serialize_compact(header, raw, private_key.key, registry=_REGISTRIES[private_key.alg])
     # joserfc leaves a payload of URL-safe characters attached; a message never is one, but a test may be.
     return jws.detach_content(compact)

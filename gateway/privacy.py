@@ -3,7 +3,7 @@
 A sealed blob says how it is to be opened, and that saying is authenticated together with the caller's row-bound
 context, so that a blob moved to another row, column or key does not open:
 
-    1 byte   suite: 1 = AES-256-GCM (2 is kept for SM4-GCM, where commercial cryptography is required)
+    1 byte   suite: 1 = AES-256-GCM, 2 = SM4-GCM (where commercial cryptography is required)
     1 byte   length of the key id, 1 to 32
     n bytes  key id, ASCII
     12 bytes nonce, random
@@ -27,6 +27,7 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +38,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.masked import Masked
+from schemas.sm4 import Sm4Gcm
 from schemas.strict_json import loads
 
 KEY_BYTES: Final = 32
@@ -81,8 +83,29 @@ class Aead(Protocol):
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
 
 
-AES_256_GCM: Final = 1
-_SUITES: Final[Mapping[int, Callable[[bytes], Aead]]] = MappingProxyType({AES_256_GCM: AESGCM})
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A cipher that records are sealed with: its byte in a blob, the bytes of its key, how it is made from one."""
+
+    number: int
+    key_bytes: int
+    cipher: Callable[[bytes], Aead]
+
+
+AES_256_GCM: Final = "AES-256-GCM"
+SM4_GCM: Final = "SM4-GCM"
+SUITES: Final[Mapping[str, Suite]] = MappingProxyType(
+    {AES_256_GCM: Suite(1, 32, AESGCM), SM4_GCM: Suite(2, 16, Sm4Gcm)}
+)
+_NUMBERS: Final = frozenset(suite.number for suite in SUITES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """A key and the suite it belongs to; a key serves one suite for ever. It never prints."""
+
+    secret: bytes = field(repr=False)
+    suite: str = AES_256_GCM
 
 
 class Sealer:
@@ -90,16 +113,20 @@ class Sealer:
 
     __slots__ = ("_active", "_ciphers", "_head", "_kid")
 
-    def __init__(self, keys: Mapping[str, bytes], active: str) -> None:
+    def __init__(self, keys: Mapping[str, SealingKey], active: str) -> None:
         if active not in keys:
             raise KeyFileFault("the active key is not among the sealing keys")
         self._ciphers: dict[bytes, Aead] = {}
         for kid, key in keys.items():
-            if not _KEY_ID.fullmatch(kid) or len(key) != KEY_BYTES:
-                raise KeyFileFault("a sealing key is 32 bytes under an id of 1 to 32 letters, digits, '.', '_', '-'")
-            self._ciphers[_head(AES_256_GCM, kid)] = _SUITES[AES_256_GCM](key)
+            suite = SUITES[key.suite]
+            if not _KEY_ID.fullmatch(kid) or len(key.secret) != suite.key_bytes:
+                raise KeyFileFault(
+                    f"a sealing key of {key.suite} is {suite.key_bytes} bytes under an id of 1 to 32 letters, digits, "
+                    "'.', '_', '-'"
+                )
+            self._ciphers[_head(suite.number, kid)] = suite.cipher(key.secret)
         self._kid = active
-        self._head = _head(AES_256_GCM, active)
+        self._head = _head(SUITES[keys[active].suite].number, active)
         self._active = self._ciphers[self._head]
 
     def __repr__(self) -> str:
@@ -139,7 +166,7 @@ def _head(suite: int, kid: str) -> bytes:
 
 
 def _head_of(blob: bytes) -> bytes:
-    if len(blob) < 2 or blob[0] not in _SUITES:
+    if len(blob) < 2 or blob[0] not in _NUMBERS:
         raise SealBroken(Broken.FORMAT)
     head = blob[: 2 + blob[1]]
     if len(blob) < len(head) + _NONCE_BYTES + _TAG_BYTES or not head[2:].isascii() or len(head) < 3:
@@ -186,35 +213,50 @@ def canonical(text: str) -> str:
     return text.upper()
 
 
-def _key(value: object) -> bytes:
-    """32 bytes from base64; strict, so that a mistyped key is found at start and not by a row that does not open."""
+def _key(value: object, length: int = KEY_BYTES) -> bytes:
+    """Bytes from base64; strict, so that a mistyped key is found at start and not by a row that does not open."""
     try:
         key = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (ValueError, binascii.Error):
         key = b""
-    if len(key) != KEY_BYTES or not any(key):
-        raise ValueError("a key is base64 of 32 random bytes")
+    if len(key) != length or not any(key):
+        raise ValueError(f"a key is base64 of {length} random bytes")
     return key
 
 
+def _sealing_key(value: object) -> SealingKey:
+    """A bare key is one of AES-256-GCM; ``{"suite": name, "key": base64}`` says which."""
+    if not isinstance(value, dict):
+        return SealingKey(_key(value))
+    suite = value.get("suite")
+    if value.keys() != {"suite", "key"} or not isinstance(suite, str) or suite not in SUITES:
+        raise ValueError(f"a sealing key has a key and a suite: {' or '.join(SUITES)}")
+    return SealingKey(_key(value["key"], SUITES[suite].key_bytes), suite)
+
+
 Key = Annotated[bytes, BeforeValidator(_key)]
+NamedKey = Annotated[SealingKey, BeforeValidator(_sealing_key)]
 KeyId = Annotated[str, Field(pattern=f"^{_KEY_ID.pattern}$")]
 
 
 class Keys(BaseModel):
-    """The key file ``{"active": id, "sealing": {id: key, ...}, "blind": key}``; keys are neither printed nor dumped."""
+    """The key file ``{"active": id, "sealing": {id: key, ...}, "blind": key}``; keys are neither printed nor dumped.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    A sealing key is base64 (AES-256-GCM) or ``{"suite": "SM4-GCM", "key": base64}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     active: KeyId
-    sealing: Annotated[dict[KeyId, Key], Field(min_length=1, max_length=100, repr=False, exclude=True)]
+    sealing: Annotated[dict[KeyId, NamedKey], Field(min_length=1, max_length=100, repr=False, exclude=True)]
     blind: Annotated[Key, Field(repr=False, exclude=True)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.active not in self.sealing:
             raise ValueError("active names none of the sealing keys")
-        if len({*self.sealing.values(), self.blind}) != len(self.sealing) + 1:
+        secrets = {self.blind, *(key.secret for key in self.sealing.values())}
+        if len(secrets) != len(self.sealing) + 1:
             raise ValueError("the same key stands in two places")
         return self
 

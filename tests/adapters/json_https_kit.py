@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import gmalg
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from multidict import CIMultiDict
 
 from adapters.banks.json_https import PROFILE, JsonHttpsBank, JsonHttpsSettings
 from adapters.contract import Line, Rendered, Submission
+from adapters.sm2 import Sm2PrivateKey
 from adapters.wire.http import HttpTransport
 from schemas.masked import AccountNumber, IdNumber, PersonName
 from tests.adapters.pki_kit import Authority
@@ -31,10 +34,14 @@ CALLBACK_URL = "https://gateway.example.invalid/callbacks/bank-c"
 AT = dt.datetime(2026, 11, 24, 10, 0, tzinfo=ZoneInfo("Asia/Shanghai"))
 BATCH = "DF202611240003"
 REF = "01JDF7CDEFGHJKMNPQRSTVWX0{}"
-Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | Sm2PrivateKey
 
 
 def sign(key: Key, message: bytes) -> str:
+    if isinstance(key, Sm2PrivateKey):  # gmalg from end to end, its own SM3 too: nothing of the adapter's
+        raw = gmalg.SM2(key.number.to_bytes(32, "big"), b"1234567812345678")
+        r, s = (int.from_bytes(number, "big") for number in raw.sign(message))
+        return base64.b64encode(encode_dss_signature(r, s)).decode()
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return base64.b64encode(key.sign(message)).decode()
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
@@ -42,11 +49,18 @@ def sign(key: Key, message: bytes) -> str:
 
 
 def algorithm(key: Key) -> str:
+    if isinstance(key, Sm2PrivateKey):
+        return "SM2-SM3"
     return "ED25519" if isinstance(key, ed25519.Ed25519PrivateKey) else "RSA-PSS-SHA256"
 
 
-def message(first: str, target: str, timestamp: str, nonce: str, body: bytes) -> bytes:
-    return f"{first}\n{target}\n{timestamp}\n{nonce}\n{hashlib.sha256(body).hexdigest()}".encode()
+def message(first: str, target: str, timestamp: str, nonce: str, body: bytes, key: Key | None = None) -> bytes:
+    digest = hashlib.sha256(body).hexdigest()
+    if isinstance(key, Sm2PrivateKey):
+        sm3 = gmalg.SM3()
+        sm3.update(body)
+        digest = sm3.value().hex()
+    return f"{first}\n{target}\n{timestamp}\n{nonce}\n{digest}".encode()
 
 
 def dump(document: Any) -> bytes:
@@ -115,6 +129,7 @@ class DumbBank:
             timestamp,
             nonce,
             body if reply.signed_body is None else reply.signed_body,
+            key,
         )
         return {
             "X-Timestamp": timestamp,
@@ -122,6 +137,20 @@ class DumbBank:
             "X-Sign-Alg": reply.claims or algorithm(key),
             "X-Signature": sign(key, text),
         }
+
+
+def private_pem(key: Key) -> bytes:
+    if isinstance(key, Sm2PrivateKey):
+        return key.to_pem()
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+
+
+def public_pem(key: Key) -> bytes:
+    if isinstance(key, Sm2PrivateKey):
+        return key.public.to_pem()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form)
 
 
 @dataclass
@@ -135,22 +164,16 @@ class Keys:
     stranger: Key
 
     @classmethod
-    def make(cls, folder: Path, *, ed: bool = False) -> Keys:
+    def make(cls, folder: Path, *, ed: bool = False, sm2: bool = False) -> Keys:
         def new() -> Key:
+            if sm2:
+                return Sm2PrivateKey.generate()
             return ed25519.Ed25519PrivateKey.generate() if ed else rsa.generate_private_key(65537, 2048)
 
         keys = cls(folder, Authority(folder, "bank-ca"), new(), new(), new())
         keys.authority.issue("gateway", client=True)
-        (folder / "signing.pem").write_bytes(
-            keys.gateway.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        (folder / "bank.pem").write_bytes(
-            keys.bank.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
+        (folder / "signing.pem").write_bytes(private_pem(keys.gateway))
+        (folder / "bank.pem").write_bytes(public_pem(keys.bank))
         (folder / "id.key").write_text(ID_KEY + "\n")
         return keys
 

@@ -177,7 +177,8 @@ def test_every_documented_reason_is_classified(adapter: JsonHttpsBank) -> None:
     [
         {"base_url": "http://localhost:1"},
         {"base_url": "https://localhost/prefix"},
-        {"signing_algorithm": "SM2-SM3"},
+        {"signing_algorithm": "SM2"},
+        {"id_cipher": "SM4"},
         {"signing_key_file": "missing.pem"},
         {"items_per_page": 501},
         {"callback_url": "ftp://x"},

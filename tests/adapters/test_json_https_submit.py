@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from adapters.contract import Evidence, Proof, Reason, Rendered
+from adapters.sm2 import Sm2PrivateKey
 from adapters.wire.http import AnswerLost, NotReached
-from tests.adapters.json_https_kit import BATCH, Keys, Reply, World, algorithm, message, rendered, world
+from schemas.sm4 import Sm4Gcm
+from tests.adapters.json_https_kit import BATCH, REF, Keys, Reply, World, algorithm, message, rendered, world
 
 PATH = "/v1/batches"
 SAMPLE_REPLY = (Path(__file__).parents[1] / "data" / "json_https" / "202_reply.json").read_bytes()
@@ -85,6 +89,41 @@ async def test_ed25519_works_both_ways(tmp_path_factory: pytest.TempPathFactory)
         assert isinstance(keys.gateway, ed25519.Ed25519PrivateKey)
         keys.gateway.public_key().verify(base64.b64decode(headers["X-Signature"]), text)
         assert headers["X-Sign-Alg"] == algorithm(keys.gateway) == "ED25519"
+
+
+async def test_sm2_works_both_ways(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SM2 with SM3 signs our requests, digests our bodies and checks the bank's answers; the ID number goes in SM4."""
+    keys = Keys.make(tmp_path_factory.mktemp("sm2"), sm2=True)
+    (keys.folder / "sm4.key").write_text("0123456789abcdeffedcba9876543210\n")
+    async with world(keys, id_cipher="SM4-GCM", id_cipher_key_file="sm4.key") as met:
+        assert (await answered(met, Reply(202, ACCEPTED))).proof is Proof.RECEIVED
+        (seen,) = met.bank.seen
+        text = message("POST", PATH, seen.headers["X-Timestamp"], seen.headers["X-Nonce"], seen.body, keys.gateway)
+        assert isinstance(keys.gateway, Sm2PrivateKey)
+        assert keys.gateway.public.verify_der(text, base64.b64decode(seen.headers["X-Signature"]))
+        assert seen.headers["X-Sign-Alg"] == "SM2-SM3"
+        cipher = base64.b64decode(json.loads(seen.body)["items"][0]["idNoCipher"].removeprefix("SM4-GCM:"))
+        opened = Sm4Gcm(bytes.fromhex("0123456789abcdeffedcba9876543210"))
+        assert opened.decrypt(cipher[:12], cipher[12:], REF.format(1).encode()) == b"659999199001010012"
+
+
+async def test_an_sm2_answer_of_a_stranger_is_doubt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An answer that another SM2 key signed, or whose body was changed, proves nothing."""
+    keys = Keys.make(tmp_path_factory.mktemp("sm2"), sm2=True)
+    async with world(keys) as met:
+        for reply in (Reply(202, ACCEPTED, key=keys.stranger), Reply(202, ACCEPTED, signed_body=b"{}")):
+            met.bank.seen.clear()
+            evidence = await answered(met, reply)
+            assert (evidence.proof, evidence.code) == (Proof.IN_DOUBT, "BAD_SIGNATURE")
+
+
+def test_a_key_of_another_algorithm_is_refused_at_start(keys: Keys, tmp_path: Path) -> None:
+    """An RSA key under SM2-SM3, or an SM2 key under RSA, is found when the adapter is made."""
+    with pytest.raises(ValueError, match="SM2"):
+        keys.adapter(signing_algorithm="SM2-SM3")
+    (tmp_path / "sm2.pem").write_bytes(Sm2PrivateKey.generate().to_pem())
+    with pytest.raises((ValueError, UnsupportedAlgorithm)):
+        keys.adapter(signing_key_file=str(tmp_path / "sm2.pem"))
 
 
 async def test_two_transmissions_share_no_nonce(at_the_bank: World) -> None:

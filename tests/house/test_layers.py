@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("gateway.store", "gateway.routes"),
     (
         "gateway.approval",
+        "gateway.approval_keys",
         "gateway.banks",
         "gateway.config",
         "gateway.deadlines",
@@ -51,7 +52,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.texts",
     ),
     ("adapters.banks", "adapters.sms"),
-    ("adapters.contract", "adapters.wire", "adapters.registry", "adapters.conformance", "adapters.sms.contract"),
+    (
+        "adapters.contract",
+        "adapters.wire",
+        "adapters.registry",
+        "adapters.conformance",
+        "adapters.sm2",
+        "adapters.sms.contract",
+    ),
     ("schemas",),
 )
 # Rooms that never look into each other: steps meet in the store, banks and SMS providers meet nowhere.

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed448, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey, OKPKey
 
+from adapters.sm2 import Sm2PublicKey
 from gateway.approval import (
     AUDIENCE,
     KeyRing,
@@ -31,6 +33,7 @@ SECOND = dt.timedelta(seconds=1)
 RAW = as_bytes(example(Kind.BATCH))
 ED = SigningKey.generate("EdDSA")
 ES = SigningKey.generate("ES256")
+SM = SigningKey.generate("SM2")
 
 
 def entry(kid: str, key: SigningKey, /, **changes: Any) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def reason(keys: KeyRing, header: str | bytes | None, raw: bytes = RAW, kind: Ki
     return str(caught.value.reason)
 
 
-@pytest.mark.parametrize("key", [ED, ES], ids=["EdDSA", "ES256"])
+@pytest.mark.parametrize("key", [ED, ES, SM], ids=["EdDSA", "ES256", "SM2"])
 @pytest.mark.parametrize("kind", [Kind.BATCH, Kind.FUNDING, Kind.ORDER])
 def test_what_was_signed_is_verified(key: SigningKey, kind: Kind) -> None:
     """Each algorithm signs each kind of message, as text or as the bytes of a Kafka header."""
@@ -168,7 +171,7 @@ def test_private_keys_load_from_pem_and_jwk(tmp_path: Path, alg: Literal["EdDSA"
     files = {
         "a.pem": key.to_pem(),
         "b.pem": key.to_pem("pass"),
-        "c.jwk": json.dumps(key.key.as_dict(private=True)).encode(),
+        "c.jwk": json.dumps(private_jwk(key)).encode(),
     }
     keys = ring(entry("k1", key))
     for name, content in files.items():
@@ -196,7 +199,43 @@ def pem(key: rsa.RSAPrivateKey | ed448.Ed448PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-PRIVATE = ED.key.as_dict(private=True)
+def private_jwk(key: SigningKey) -> dict[str, Any]:
+    assert isinstance(key.key, OKPKey | ECKey)
+    return dict(key.key.as_dict(private=True))
+
+
+def test_an_sm2_key_loads_from_pem(tmp_path: Path) -> None:
+    """The SM2 key of an issuer signs after a round through its file; a damaged or encrypted one is refused unquoted."""
+    (tmp_path / "sm2.pem").write_bytes(SM.to_pem())
+    loaded = SigningKey.load(tmp_path / "sm2.pem")
+    assert (loaded.alg, repr(loaded)) == ("SM2", "SigningKey(SM2)")
+    header = sign(RAW, Kind.BATCH, loaded, "k1", AUDIENCE, NOW)
+    assert ring(entry("k1", SM)).verify(header, RAW, Kind.BATCH, NOW).kid == "k1"
+    (tmp_path / "half.pem").write_bytes(SM.to_pem()[:150])
+    (tmp_path / "public.pem").write_bytes(Sm2PublicKey.from_jwk(SM.public_jwk()).to_pem())
+    for name in ("half.pem", "public.pem"):
+        with pytest.raises(KeyRingFault) as caught:
+            SigningKey.load(tmp_path / name)
+        assert str(caught.value).startswith(f"{name}: ")
+    with pytest.raises(ValueError, match="cannot be encrypted"):
+        SM.to_pem("pass")
+
+
+def test_an_sm2_signature_fits_its_bytes_header_and_key_only() -> None:
+    """Another byte, another header, another key or a signature of another length: refused, and never an exception."""
+    keys = ring(entry("k1", SM), entry("k2", SigningKey.generate("SM2")), entry("ed", ED))
+    good = sign(RAW, Kind.BATCH, SM, "k1", AUDIENCE, NOW)
+    head, _, signature = good.split(".")
+    assert keys.verify(good, RAW, Kind.BATCH, NOW).kid == "k1"
+    assert reason(keys, good, RAW + b" ") == "BAD_SIGNATURE"
+    other_head = sign(RAW, Kind.BATCH, SM, "k2", AUDIENCE, NOW).split(".")[0]
+    for bad in (f"{other_head}..{signature}", f"{head}..{signature[:-2]}", f"{head}..{signature}AA", f"{head}..!!!!"):
+        assert reason(keys, bad) == "BAD_SIGNATURE"
+    for kid, key in (("ed", SM), ("k1", ED)):
+        assert reason(keys, sign(RAW, Kind.BATCH, key, kid, AUDIENCE, NOW)) == "BAD_SIGNATURE"
+
+
+PRIVATE = private_jwk(ED)
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a private key": ({"public": PRIVATE}, "public keys only"),
     "a symmetric key": ({"public": {"kty": "oct", "k": "AAAA"}}, "public keys only"),

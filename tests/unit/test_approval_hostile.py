@@ -48,6 +48,7 @@ def signed(payload: bytes = RAW, key: SigningKey = ED, **changes: Any) -> str:
 def hs256_with_public_key() -> str:
     """The classic confusion: the public key, which everybody knows, as the HMAC secret."""
     segment = b64(json.dumps(claims(alg="HS256")).encode())
+    assert isinstance(ED.key, OKPKey)
     secret = ED.key.as_pem(private=False)
     return f"{segment}..{b64(hmac.new(secret, segment.encode() + b'.' + RAW, hashlib.sha256).digest())}"
 

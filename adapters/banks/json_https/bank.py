@@ -29,8 +29,9 @@ from adapters.banks.json_https.answers import (
     next_cursor,
     read_object,
 )
+from adapters.banks.json_https.keys import IdCipher, load_signer, load_verifier
 from adapters.banks.json_https.settings import JsonHttpsSettings
-from adapters.banks.json_https.wire import IdCipher, SignedChannel, load_signer, load_verifier
+from adapters.banks.json_https.wire import SignedChannel
 from adapters.contract import (
     AnswerKind,
     Artefact,
@@ -82,7 +83,7 @@ class JsonHttpsBank:
         """Reads the key files. Raises OSError or ValueError, neither of which holds any of a key."""
         signer = load_signer(settings.signing_algorithm, settings.signing_key_file.read_bytes())
         verifier = load_verifier(settings.bank_signing_algorithm, settings.bank_public_key_file.read_bytes())
-        id_cipher = IdCipher(settings.id_cipher_key_file.read_text("ascii").strip())
+        id_cipher = IdCipher(settings.id_cipher, settings.id_cipher_key_file.read_text("ascii").strip())
         return cls(name, settings, SignedChannel(settings.app_id, signer, verifier), id_cipher)
 
     @property

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.wire.http import HttpLimits, KeyFile, TlsFiles
 
-Algorithm = Literal["RSA-PSS-SHA256", "ED25519"]
+Algorithm = Literal["RSA-PSS-SHA256", "ED25519", "SM2-SM3"]
 
 
 class JsonHttpsSettings(BaseModel):
@@ -17,7 +17,7 @@ class JsonHttpsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # The channel. Key files are PEM, but for the ID cipher: 64 hexadecimal digits.
+    # The channel. Key files are PEM, but for the ID cipher: 64 hexadecimal digits for AES-256-GCM, 32 for SM4-GCM.
     base_url: str = Field(pattern=r"^https://[A-Za-z0-9.\-]+(:[0-9]{1,5})?$")
     app_id: str = Field(pattern=r"^[A-Za-z0-9._\-]{1,64}$")
     tls: TlsFiles
@@ -25,6 +25,7 @@ class JsonHttpsSettings(BaseModel):
     signing_key_file: KeyFile
     bank_signing_algorithm: Algorithm = "RSA-PSS-SHA256"
     bank_public_key_file: KeyFile
+    id_cipher: Literal["AES-256-GCM", "SM4-GCM"] = "AES-256-GCM"
     id_cipher_key_file: KeyFile
     callback_url: str = Field(pattern=r"^https?://[\x21-\x7e]{1,200}$")  # where the bank calls back
     http: HttpLimits = HttpLimits()

@@ -10,144 +10,26 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import hashlib
-import hmac
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-
+from adapters.banks.json_https.keys import Signer, Verifier
 from adapters.contract import CallbackRefused
 from adapters.wire.http import AnswerUnusable, HttpAnswer, HttpWire
 
 SKEW_SECONDS: Final = 300
-_SMALLEST_RSA_BITS: Final = 2048
 _NONCE = re.compile(r"[0-9a-fA-F]{32}")
 _TIMESTAMP = re.compile(r"[0-9]{10}")
-_KEY_HEX = re.compile(r"[0-9a-fA-F]{64}")
 _SIGNED_HEADERS: Final = ("x-timestamp", "x-nonce", "x-sign-alg", "x-signature")
 _SIGNATURE_LENGTH: Final = 4096  # characters; bounds the work spent on a stranger's header
 
 
-class Signer(Protocol):
-    """Signs what we send. SM2-SM3, or a key that lives in an HSM, is another class with these two members."""
-
-    @property
-    def algorithm(self) -> str: ...
-
-    def sign(self, message: bytes) -> bytes: ...
-
-
-class Verifier(Protocol):
-    """Checks what the bank signed."""
-
-    @property
-    def algorithm(self) -> str: ...
-
-    def verify(self, message: bytes, signature: bytes) -> bool: ...
-
-
-def _pss() -> padding.PSS:
-    return padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-
-
-class RsaPss:
-    """RSA-PSS with SHA-256, MGF1 with SHA-256 and 32 bytes of salt."""
-
-    algorithm = "RSA-PSS-SHA256"
-
-    def __init__(self, private: rsa.RSAPrivateKey | None, public: rsa.RSAPublicKey) -> None:
-        if public.key_size < _SMALLEST_RSA_BITS:
-            raise ValueError(f"an RSA key has at least {_SMALLEST_RSA_BITS} bits")
-        self._private, self._public = private, public
-
-    def sign(self, message: bytes) -> bytes:
-        if self._private is None:
-            raise TypeError("a public key does not sign")
-        return self._private.sign(message, _pss(), hashes.SHA256())
-
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        try:
-            self._public.verify(signature, message, _pss(), hashes.SHA256())
-        except InvalidSignature:
-            return False
-        return True
-
-
-class Ed25519:
-    """Ed25519 over the message itself."""
-
-    algorithm = "ED25519"
-
-    def __init__(self, private: ed25519.Ed25519PrivateKey | None, public: ed25519.Ed25519PublicKey) -> None:
-        self._private, self._public = private, public
-
-    def sign(self, message: bytes) -> bytes:
-        if self._private is None:
-            raise TypeError("a public key does not sign")
-        return self._private.sign(message)
-
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        try:
-            self._public.verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
-
-
-def load_signer(algorithm: str, pem: bytes) -> Signer:
-    """Our key. Raises ValueError when the key is not one of ``algorithm``."""
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except TypeError:
-        raise ValueError("the signing key is encrypted; this program has nobody to ask for its password") from None
-    if algorithm == RsaPss.algorithm and isinstance(key, rsa.RSAPrivateKey):
-        return RsaPss(key, key.public_key())
-    if algorithm == Ed25519.algorithm and isinstance(key, ed25519.Ed25519PrivateKey):
-        return Ed25519(key, key.public_key())
-    raise ValueError(f"the signing key is no key for {algorithm}")
-
-
-def load_verifier(algorithm: str, pem: bytes) -> Verifier:
-    """The bank's key. Raises ValueError when the key is not one of ``algorithm``."""
-    key = load_pem_public_key(pem)
-    if algorithm == RsaPss.algorithm and isinstance(key, rsa.RSAPublicKey):
-        return RsaPss(None, key)
-    if algorithm == Ed25519.algorithm and isinstance(key, ed25519.Ed25519PublicKey):
-        return Ed25519(None, key)
-    raise ValueError(f"the bank's key is no key for {algorithm}")
-
-
-class IdCipher:
-    """Seals the ID number of an item with AES-256-GCM, bound to the item's reference.
-
-    The nonce is derived from the reference, so that equal arguments give equal bytes. That is sound because a
-    reference names one attempt, with one ID number, for ever.
-    """
-
-    def __init__(self, key_text: str) -> None:
-        if _KEY_HEX.fullmatch(key_text) is None:
-            raise ValueError("the ID cipher key is 64 hexadecimal digits")
-        self._key = bytes.fromhex(key_text)
-        self._aead = AESGCM(self._key)
-
-    def seal(self, reference: str, id_no: str) -> str:
-        name = reference.encode("ascii")
-        nonce = hmac.digest(self._key, name, "sha256")[:12]
-        sealed = self._aead.encrypt(nonce, id_no.encode("ascii"), name)
-        return "AES-256-GCM:" + base64.b64encode(nonce + sealed).decode("ascii")
-
-
-def string_to_sign(first: str, target: str, timestamp: str, nonce: str, body: bytes) -> bytes:
-    """``first`` is the method of a request or the status of an answer."""
-    return "\n".join((first, target, timestamp, nonce, hashlib.sha256(body).hexdigest())).encode("utf-8")
+def string_to_sign(first: str, target: str, timestamp: str, nonce: str, digest: str) -> bytes:
+    """``first`` is the method of a request or the status of an answer; ``digest`` is the body's, in the key's hash."""
+    return f"{first}\n{target}\n{timestamp}\n{nonce}\n{digest}".encode()
 
 
 def unix_seconds() -> int:
@@ -177,7 +59,7 @@ class SignedChannel:
     ) -> HttpAnswer:
         nonce = secrets.token_hex(16)
         timestamp = str(self._wall_seconds())
-        message = string_to_sign(method, target, timestamp, nonce, body or b"")
+        message = string_to_sign(method, target, timestamp, nonce, self._signer.digest(body or b""))
         headers = {
             **more,
             "X-App-Id": self._app_id,
@@ -236,5 +118,5 @@ class SignedChannel:
             signature = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             return "BAD_SIGNATURE"
-        message = string_to_sign(first, target, timestamp, headers.get("x-nonce", ""), body)
+        message = string_to_sign(first, target, timestamp, headers.get("x-nonce", ""), self._verifier.digest(body))
         return "" if self._verifier.verify(message, signature) else "BAD_SIGNATURE"
