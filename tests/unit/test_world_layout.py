@@ -21,19 +21,23 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def test_the_gateway_finds_no_fault_in_its_configuration(tmp_path: Path) -> None:
-    """`gateway check` passes on what was laid out: keys, tables, certificates and both banks' settings."""
+    """`gateway check` passes on what was laid out: keys, tables, certificates and every bank's settings."""
     assert Checked(lay_out(tmp_path, Addresses())).faults == []
 
 
 def test_the_simulated_houses_accept_theirs(tmp_path: Path) -> None:
-    """Both banks and the SMS centre read their configuration, and listen where the gateway will look for them."""
-    at = Addresses(rcc_file=10_022, json_https=10_443, sms=10_081, gateway=10_080)
+    """All banks and the SMS centre read their configuration, and listen where the gateway will look for them."""
+    at = Addresses(rcc_file=10_022, json_https=10_443, xml_tcp=10_701, iso20022=10_023, sms=10_081, gateway=10_080)
     gateway = tomllib.loads(lay_out(tmp_path, at).read_text(encoding="utf-8"))
     rcc = bank_config.load(tmp_path / "rcc_file" / "bank.json")
     https = bank_config.load(tmp_path / "json_https" / "bank.json")
     assert (rcc.profile, rcc.port, rcc.host) == ("rcc_file", 10_022, "127.0.0.1")
     assert gateway["banks"]["rcc_file"]["settings"]["sftp"]["port"] == rcc.port
     assert gateway["banks"]["json_https"]["settings"]["base_url"].endswith(f":{https.port}")
+    for profile, channel in (("xml_tcp", "tcp"), ("iso20022", "sftp")):
+        bank = bank_config.load(tmp_path / profile / "bank.json")
+        assert (bank.profile, bank.port) == (profile, getattr(at, profile))
+        assert gateway["banks"][profile]["settings"][channel]["port"] == bank.port
     assert https.json_https.callback_url == gateway["banks"]["json_https"]["settings"]["callback_url"]
     assert sms_centre.Config.load(tmp_path / "sms" / "sms_centre.json").port == 10_081
 
@@ -64,6 +68,8 @@ def test_secrets_are_their_owners_alone(tmp_path: Path) -> None:
         "privacy_keys.json",
         "finance.pem",
         "rcc_file/gateway_sftp_key",
+        "iso20022/gateway_sftp_key",
+        "xml_tcp/keys/mac.key",
         "sms/sms.key",
     ):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name

@@ -16,6 +16,7 @@ from rich.console import Console
 from gateway import config as configuration
 from tests.world import layout
 from tests.world.demo_screen import Screen, progress_of
+from tests.world.layout_banks import BANKS
 from tests.world.plan import BREACHES, HONEST, Plan, fresh_directory, point_to_latest
 from tests.world.processes import Child, birth
 from tests.world.run import Snapshot, random_moments
@@ -131,7 +132,7 @@ def test_the_plans_programmes_are_known_to_the_banks(tmp_path: Path) -> None:
     from tests.bank.programme import Programme
 
     for faults in (HONEST, BREACHES):
-        for profile in ("rcc_file", "json_https"):
+        for profile in BANKS:
             given = Plan(tmp_path, faults=faults).programme(profile)
             Programme(1, ProgrammeConfig(**given), profile)
 
@@ -139,8 +140,9 @@ def test_the_plans_programmes_are_known_to_the_banks(tmp_path: Path) -> None:
 def test_an_honest_plan_breaks_no_word() -> None:
     """What the demonstration asks for by default is an ordinary week."""
     breaking = {"wrong_amount", "credit_after_reject", "contradiction", "hidden"}
-    assert not breaking & (HONEST.rcc_file.keys() | HONEST.json_https.keys())
-    assert breaking & (BREACHES.rcc_file.keys() | BREACHES.json_https.keys())
+    for bank in BANKS:
+        assert not breaking & HONEST.banks[bank].keys()
+        assert breaking & BREACHES.banks[bank].keys()
 
 
 def test_metrics_are_read_with_their_labels() -> None:

@@ -18,7 +18,7 @@ from tests.world.processes import PROJECT, birth
 
 RECORD = "world.json"
 LATEST = "latest"
-IN_ORDER = ("desk", "gateway", "sms", "rcc_file", "json_https", "kafka", "postgres")
+IN_ORDER = ("desk", "gateway", "sms", "rcc_file", "json_https", "xml_tcp", "iso20022", "kafka", "postgres")
 END_SECONDS = 20
 
 

@@ -26,59 +26,79 @@ HOUR = 3600
 class Faults:
     """Rates per ten thousand, by the names of `tests/bank/README.md` and `tests/world/SMS_CENTRE.md`."""
 
-    rcc_file: Mapping[str, int] = field(default_factory=dict)
-    json_https: Mapping[str, int] = field(default_factory=dict)
+    banks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile
     sms: Mapping[str, int] = field(default_factory=dict)
 
 
 _LINES = {"reject": 300, "reject_late": 100, "settle_late": 300, "suspect_then_settle": 50}
 _LINES |= {"credit_then_return": 150, "duplicate_answer": 200, "wrong_reference": 30}
 
+_ANSWERS_LOST = {"drop_after_accept": 800, "timeout_after_accept": 800, "drop_before_accept": 800}
+_FILES = {
+    "drop_after_accept": 1200,
+    "timeout_after_accept": 600,
+    "drop_before_accept": 600,
+    "ack_late": 600,
+    "ack_missing": 400,
+    "result_duplicated": 800,
+    "result_out_of_order": 500,
+    "result_rewritten": 400,
+    "result_truncated": 400,
+    "result_unknown_reference": 300,
+    "query_drop": 200,
+}
+_QUESTIONS = {"query_stale": 300, "query_drop": 200}
+
 HONEST = Faults(
-    rcc_file={
-        **_LINES,
-        "drop_after_accept": 1200,
-        "timeout_after_accept": 600,
-        "drop_before_accept": 600,
-        "drop_after_txt": 600,
-        "ack_late": 600,
-        "ack_missing": 400,
-        "result_duplicated": 800,
-        "result_out_of_order": 500,
-        "result_rewritten": 400,
-        "result_truncated": 400,
-        "result_unknown_reference": 300,
-        "query_drop": 200,
-    },
-    json_https={
-        **_LINES,
-        "timeout_after_accept": 800,
-        "drop_after_accept": 800,
-        "drop_before_accept": 800,
-        "rate_limited": 400,
-        "http_5xx_after_accept": 600,
-        "conflict_409_after_accept": 400,
-        "not_found_until_settled": 400,
-        "callback_before_reply": 400,
-        "callback_duplicated": 1500,
-        "callback_reordered": 500,
-        "callback_late": 500,
-        "callback_lost": 100,
-        "callback_replayed": 300,
-        "callback_forged": 300,
-        "query_stale": 300,
-        "query_5xx": 200,
-        "query_drop": 200,
+    banks={
+        "rcc_file": {**_LINES, **_FILES, "drop_after_txt": 600},
+        "json_https": {
+            **_LINES,
+            **_ANSWERS_LOST,
+            **_QUESTIONS,
+            "rate_limited": 400,
+            "http_5xx_after_accept": 600,
+            "conflict_409_after_accept": 400,
+            "not_found_until_settled": 400,
+            "callback_before_reply": 400,
+            "callback_duplicated": 1500,
+            "callback_reordered": 500,
+            "callback_late": 500,
+            "callback_lost": 100,
+            "callback_replayed": 300,
+            "callback_forged": 300,
+            "query_5xx": 200,
+        },
+        "xml_tcp": {
+            **_LINES,
+            **_ANSWERS_LOST,
+            **_QUESTIONS,
+            "not_executed": 50,
+            "not_found_until_settled": 400,
+            "answer_9999_after_accept": 400,
+            "answer_blank_after_accept": 300,
+            "busy_2007_before_accept": 300,
+            "duplicate_3051_after_accept": 300,
+            "wrong_mac_answer": 200,
+            "short_answer": 200,
+            "return_late": 500,
+            "return_repeated": 500,
+            "query_9999": 200,
+            "query_short": 200,
+        },
+        "iso20022": {**_LINES, **_FILES, "hostile_entities": 200},
     },
     sms={"drop_after": 200, "accept_later": 100, "undelivered": 100, "report_lost": 100, "report_twice": 200},
 )
 """Everything that goes wrong in an ordinary week. No bank breaks its word."""
 
-BREACHES = Faults(
-    rcc_file={**HONEST.rcc_file, "credit_after_reject": 8},
-    json_https={**HONEST.json_https, "contradiction": 8},
-    sms=HONEST.sms,
-)
+_BREACHES = {
+    "rcc_file": {"credit_after_reject": 8},
+    "json_https": {"contradiction": 8},
+    "xml_tcp": {"credit_after_reject": 8},
+    "iso20022": {"wrong_amount": 8},
+}
+BREACHES = Faults({bank: {**rates, **_BREACHES[bank]} for bank, rates in HONEST.banks.items()}, HONEST.sms)
 """The same week, and a few lines about which a bank says two things that cannot both be true."""
 
 NO_FAULTS = Faults()
@@ -105,13 +125,14 @@ class Plan:
     return_seconds: tuple[int, int] = (1 * HOUR, 8 * HOUR)
     repair_seconds: int = HOUR
     hang_real_seconds: int = 2
-    bank: Mapping[str, Any] = field(default_factory=dict)  # further settings of both banks
+    bank: Mapping[str, Any] = field(default_factory=dict)  # further settings of all banks
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of one, by profile
     gateway: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # sections that replace the defaults below
     outlives: bool = False  # leave the processes running when this one ends
 
     def programme(self, profile: str) -> dict[str, Any]:
         return {
-            "rates": dict(getattr(self.faults, profile)),
+            "rates": dict(self.faults.banks.get(profile, {})),
             "late_seconds": list(self.late_seconds),
             "return_seconds": list(self.return_seconds),
             "repair_seconds": self.repair_seconds,
@@ -123,6 +144,14 @@ class Plan:
         """Sections of the gateway's configuration, by dotted name, as this run needs them."""
         bank = {"acknowledgement_due_seconds": HOUR, "result_due_seconds": 12 * HOUR}
         bank["settling_seconds"] = self.settling_seconds
+        sftp = {"connect_timeout_seconds": 2, "call_timeout_seconds": 2}
+        channel = {
+            "connect_timeout_milliseconds": 1000,
+            "silence_timeout_milliseconds": 1500,
+            "total_timeout_milliseconds": 6000,
+        }
+        # A bank's pause of a second between two calls would be half an hour here.
+        no_pause = {"submit_interval_milliseconds": 0, "probe_interval_milliseconds": 0}
         sections: dict[str, dict[str, Any]] = {
             "timing": {
                 "lease_seconds": 4,
@@ -132,13 +161,13 @@ class Plan:
                 "bank_call_seconds": 20,
             },
             "banks.rcc_file.settings": dict(bank),
-            "banks.rcc_file.settings.sftp": {"connect_timeout_seconds": 2, "call_timeout_seconds": 2},
+            "banks.rcc_file.settings.sftp": dict(sftp),
+            "banks.iso20022.settings": dict(bank),
+            "banks.iso20022.settings.sftp": dict(sftp),
             "banks.json_https.settings": dict(bank),
-            "banks.json_https.settings.http": {
-                "connect_timeout_milliseconds": 1000,
-                "silence_timeout_milliseconds": 1500,
-                "total_timeout_milliseconds": 6000,
-            },
+            "banks.json_https.settings.http": dict(channel),
+            "banks.xml_tcp.settings": {**bank, **no_pause},
+            "banks.xml_tcp.settings.tcp": dict(channel),
             "sms.settings": {"settling_seconds": HOUR},
         }
         for name, extra in self.gateway.items():

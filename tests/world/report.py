@@ -19,7 +19,8 @@ from typing import Any
 
 from tests.world.desk_hostile import EXPECTED
 from tests.world.processes import PROJECT, ChildError
-from tests.world.world import BANKS, World, parse_metrics
+from tests.world.layout_banks import BANKS
+from tests.world.world import World, parse_metrics
 
 RESTING = ("credited", "failed", "cancelled")
 STATES = (*RESTING, "in_doubt", "conflict")

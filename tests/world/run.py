@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.world.processes import ChildError
-from tests.world.world import BANKS, World
+from tests.world.layout_banks import BANKS
+from tests.world.world import World
 
 LOOK_SECONDS = 0.25
 STEADY_SECONDS = 1.5

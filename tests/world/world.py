@@ -1,4 +1,4 @@
-"""A whole world as processes: PostgreSQL, Kafka, two banks, an SMS centre, a finance desk, and one gateway or more.
+"""A whole world as processes: PostgreSQL, Kafka, four banks, an SMS centre, a finance desk, and one gateway or more.
 
 Used alike by the demonstration, the journeys and the benchmark. Children are started on the main thread and
 ended by their own ids; what is measured is measured from outside: receipts, the banks' ledgers, `/metrics`.
@@ -6,6 +6,7 @@ ended by their own ids; what is measured is measured from outside: receipts, the
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -22,11 +23,11 @@ from tests.bank import outlook
 from tests.world import layout
 from tests.world.broker import EMBEDDED_LIMITS, Broker, EmbeddedBroker, select_broker
 from tests.world.kept import RECORD
+from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan
 from tests.world.postgres import EmbeddedPostgres, migrate
 from tests.world.processes import Child, ChildError, birth, free_port, python_module, run_apart
 
-BANKS = ("rcc_file", "json_https")
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
 READY_SECONDS = 60
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)$")
@@ -47,13 +48,8 @@ class World:
             if plan.broker == "best"
             else EmbeddedBroker(plan.directory / "kafka", outlives_parent=plan.outlives)
         )
-        self.ports = layout.Addresses(
-            gateway_host="127.0.0.1",
-            gateway=free_port(),
-            rcc_file=free_port(),
-            json_https=free_port(),
-            sms=free_port(),
-        )
+        banks = {bank: free_port() for bank in BANKS}
+        self.ports = layout.Addresses(gateway_host="127.0.0.1", gateway=free_port(), sms=free_port(), **banks)
         self.children: dict[str, Child] = {}
         self.epoch = 0.0
 
@@ -134,22 +130,16 @@ class World:
 
     def _configure(self) -> None:
         """Keys, certificates and configurations as the compose street has them, then what this plan changes."""
-        at = layout.Addresses(
-            kafka=self.broker.bootstrap,
-            gateway_host=self.ports.gateway_host,
-            gateway=self.ports.gateway,
-            rcc_file=self.ports.rcc_file,
-            json_https=self.ports.json_https,
-            sms=self.ports.sms,
-        )
-        layout.lay_out(self.directory, at, layout.Programmes({}, {}, {}), self.plan.seed)
+        at = dataclasses.replace(self.ports, kafka=self.broker.bootstrap)
+        layout.lay_out(self.directory, at, layout.Programmes({}, {}), self.plan.seed)
         (self.directory / "dsn").write_text(self.postgres.dsn("payout") + "\n")
         for bank in BANKS:
             path = self.directory / bank / "bank.json"
             settings = json.loads(path.read_text())
             settings |= {"directory": str(path.parent), "hang_real_seconds": self.plan.hang_real_seconds}
             settings |= {"settling_seconds": self.plan.settling_seconds, "programme": self.plan.programme(bank)}
-            path.write_text(json.dumps({**settings, **self.plan.bank}, indent=2))
+            settings |= {**self.plan.bank, **self.plan.profiles.get(bank, {})}
+            path.write_text(json.dumps(settings, indent=2))
         centre = self.directory / "sms" / "sms_centre.json"
         settings = json.loads(centre.read_text())
         settings |= {"directory": str(centre.parent), "rates": dict(self.plan.faults.sms)}
@@ -191,8 +181,7 @@ class World:
             "broker": self.broker.kind,
             "postgres": f"127.0.0.1:{self.postgres.port}",
             "dsn_file": str(self.directory / "dsn"),  # the DSN itself carries a password
-            "sftp_bank": f"127.0.0.1:{self.ports.rcc_file}",
-            "https_bank": f"https://localhost:{self.ports.json_https}",
+            "banks": ", ".join(f"{bank} 127.0.0.1:{getattr(self.ports, bank)}" for bank in BANKS),
             "sms_centre": f"http://127.0.0.1:{self.ports.sms}",
             "clock": self.environment.get("GATEWAY_CLOCK", ""),
             "processes": {
