@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes
 
 from adapters.banks.rcc_file.codes import FILE_CODES, LINE_CODES, SUCCESS
 from adapters.contract import Artefact, Evidence, Line, Proof, Reason, Submission, Unreadable
+from adapters.wire.folders import day_before, unsealed
+from adapters.wire.sightings import Place
 
 ENCODING: Final = "gb18030"
 VERSION: Final = "1.0"
@@ -29,7 +31,6 @@ NAME_BYTES: Final = 100
 DEBIT_NAME_BYTES: Final = 60
 PURPOSE_BYTES: Final = 20
 ACK_LIMIT_BYTES: Final = 4_096
-OK_LIMIT_BYTES: Final = 200
 
 _REFERENCE: Final = re.compile(r"[0-9A-Z]{1,26}").fullmatch
 _BATCH: Final = re.compile(r"[0-9A-Z]{1,20}").fullmatch
@@ -39,7 +40,6 @@ _ID_NO: Final = re.compile(r"[0-9A-Z]{1,18}").fullmatch
 _PROGRAMME: Final = re.compile(r"[0-9A-Za-z-]{1,12}").fullmatch
 _PERIOD: Final = re.compile(r"[0-9A-Za-z-]{1,7}").fullmatch
 
-_DAY: Final = re.compile(r"[0-9]{8}").fullmatch
 _UPLOAD: Final = re.compile(r"up/([0-9]{8})/(DF_[0-9A-Za-z]{1,9}_[0-9A-Z]{1,20}_[0-9]{2})\.txt").fullmatch
 _ANSWER: Final = re.compile(
     r"DF_(?P<org>[0-9A-Za-z]{1,9})_(?P<batch>[0-9A-Z]{1,20})_(?P<seq>[0-9]{2})\.(?:ack|(?P<part>[0-9]{2,4})\.res)"
@@ -110,17 +110,20 @@ class Upload:
 
     @property
     def first_answer_day(self) -> str:
-        """The bank's clock may be behind ours at midnight: its directory of the day before is looked at too."""
-        year, month, day = int(self.day[:4]), int(self.day[4:6]), int(self.day[6:])
-        return f"{dt.date(year, month, day) - dt.timedelta(days=1):%Y%m%d}"
+        return day_before(self.day)
+
+    def places(self) -> list[tuple[Place, str]]:
+        """Where the bank may keep it, in the order in which it moves. A ``.txt`` without its ``.ok`` does not exist."""
+        names = (self.file, f"{self.file}.ok")
+        return [
+            (Place.WAITING, f"{self.directory}/{self.file}.ok"),
+            *((Place.TAKEN, f"{self.directory}/taken/{name}") for name in names),
+            *((Place.REFUSED, f"{self.directory}/refused/{name}") for name in names),
+        ]
 
     def is_answered_by(self, name: str) -> bool:
-        """True for the name of an acknowledgement or a result of this batch, and of a result's ``.ok``."""
-        return name.startswith(f"{self.stem}.") and _ANSWER(name.removesuffix(".ok")) is not None
-
-
-def is_day(name: str) -> bool:
-    return _DAY(name) is not None
+        """True for the name of an acknowledgement or a result of this batch."""
+        return name.startswith(f"{self.stem}.") and _ANSWER(name) is not None
 
 
 def is_answer(name: str, org: str) -> bool:
@@ -129,14 +132,9 @@ def is_answer(name: str, org: str) -> bool:
     return match is not None and match["org"] == org
 
 
-def result_content(ok: bytes, result: bytes) -> bytes:
-    """A result as an artefact: the ``.ok`` and the file are judged together, so they are kept together."""
-    return ok + b"\r\n" + result
-
-
-def split_result(content: bytes) -> tuple[bytes, bytes]:
-    ok, _, result = content.partition(b"\r\n")
-    return ok, result
+def is_sealed(name: str) -> bool:
+    """True for an answer that exists only with its ``.ok``: all but the acknowledgement."""
+    return not name.endswith(".ack")
 
 
 def agrees(ok: bytes, result: bytes) -> bool:
@@ -222,7 +220,7 @@ def parse(artefact: Artefact, org: str, result_limit_bytes: int) -> Iterator[Evi
         raise Unreadable("not the name of an answer to us")
     if name["part"] is None:
         return iter([_acknowledgement(artefact, name)])
-    ok, content = split_result(artefact.content)
+    ok, content = unsealed(artefact.content)
     if len(content) > result_limit_bytes:
         raise Unreadable("the result is larger than the bound")
     if not agrees(ok, content):
