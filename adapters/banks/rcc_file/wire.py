@@ -19,6 +19,7 @@ from adapters.banks.rcc_file.codes import FILE_CODES, LINE_CODES, SUCCESS
 from adapters.contract import Artefact, Evidence, Line, Proof, Reason, Submission, Unreadable
 from adapters.wire.folders import day_before, unsealed
 from adapters.wire.sightings import Place
+from adapters.wire.words import shown
 
 ENCODING: Final = "gb18030"
 VERSION: Final = "1.0"
@@ -64,8 +65,6 @@ _UNSAFE: Final = re.compile(
     r"[|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ue000-\uf8ff\U000f0000-\U0010ffff"
     r"\u1e3f\u9fb4-\u9fbb\ufe10-\ufe19\U00020087\U00020089\U000200cc\U000215d7\U0002298f\U000241fe]"
 ).search
-_LONG_NUMBER: Final = re.compile(r"[0-9]{5,}[Xx]?")
-_TEXT_CHARACTERS: Final = 120
 
 
 def sm3_hex(content: bytes) -> str:
@@ -236,7 +235,7 @@ def _acknowledgement(artefact: Artefact, name: re.Match[str]) -> Evidence:
     if batch != name["batch"] or seq != name["seq"]:
         raise Unreadable("the acknowledgement names another batch than its file name")
     proof, reason = FILE_CODES.get(code, (Proof.IN_DOUBT, Reason.UNKNOWN))
-    return Evidence(proof, submission=batch, reason=reason, code=code, text=_shown(text, ()), artefact=artefact.sha256)
+    return Evidence(proof, submission=batch, reason=reason, code=code, text=shown(text), artefact=artefact.sha256)
 
 
 def _result(artefact: Artefact, name: re.Match[str], content: bytes) -> list[Evidence]:
@@ -282,7 +281,7 @@ def _line(match: re.Match[str], batch: str, digest: str) -> Evidence:
         submission=batch,
         reason=reason,
         code=code,
-        text=_shown(text, (account,)),
+        text=shown(text, (account,)),
         amount_fen=int(amount),
         host_reference=host_reference or None,
         post_date=booked,
@@ -320,13 +319,3 @@ def _decoded(content: bytes) -> str:
     if text is None:
         raise Unreadable("not GB18030")
     return text
-
-
-def _shown(text: str, secrets: Sequence[str]) -> str:
-    """The bank's words as kept in clear: without the account, long numbers and whatever does not print."""
-    for secret in secrets:
-        text = text.replace(secret, "*")
-    text = _LONG_NUMBER.sub("*", text)
-    if not text.isprintable():
-        text = "".join(c for c in text if c.isprintable())
-    return text[:_TEXT_CHARACTERS]
