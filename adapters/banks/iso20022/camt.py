@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from adapters.banks.iso20022.codes import REASONS
@@ -141,43 +141,47 @@ def _entries(part: Node) -> list[_Entry]:
 
 def _entry(node: Node) -> _Entry:
     credit, amount = _is_credit(node), _amount(node, "Amt")
+    whole = _Booked(
+        credit=credit,
+        returned=False,
+        reference=None,
+        submission=None,
+        amount_fen=amount,
+        post_date=node.date_at("BookgDt"),
+        host_reference=node.word_at("AcctSvcrRef") or None,
+    )
     movements: list[_Booked] = []
     for details in node.all("NtryDtls"):
         total = details.fen_at("Btch/TtlAmt")
-        found = [_transaction(node, details, each, credit, amount) for each in details.all("TxDtls")]
+        batch = replace(whole, submission=details.word_at("Btch/MsgId") or None)
+        found = [_transaction(batch, each) for each in details.all("TxDtls")]
         if found:
             _agrees(details.count_at("Btch/NbOfTxs"), len(found))
             _agrees(total, sum(each.amount_fen for each in found))
         elif total is not None:
-            found = [_movement(node, details.word_at("Btch/MsgId"), credit, total)]
+            found = [replace(batch, amount_fen=total)]
         movements += found
     if movements:
         _agrees(amount, sum(each.amount_fen for each in movements))
     booked = node.word_at("Sts/Cd") == _BOOKED
-    whole = (_movement(node, "", credit, amount),)
-    return _Entry(credit, amount, (tuple(movements) or whole) if booked else ())
+    return _Entry(credit, amount, tuple(movements or [whole]) if booked else ())
 
 
-def _movement(entry: Node, submission: str, credit: bool, amount_fen: int) -> _Booked:
-    """An entry, or a part of one, of which the bank tells no transactions."""
-    date, host_reference = entry.date_at("BookgDt"), entry.word_at("AcctSvcrRef") or None
-    return _Booked(credit, False, None, submission or None, amount_fen, date, host_reference)
-
-
-def _transaction(entry: Node, details: Node, node: Node, credit: bool, entry_fen: int) -> _Booked:
-    if node.find("CdtDbtInd") is not None and _is_credit(node) != credit:
+def _transaction(entry: _Booked, node: Node) -> _Booked:
+    """One transaction of an entry, which lends it whatever the transaction does not say itself."""
+    if node.find("CdtDbtInd") is not None and _is_credit(node) != entry.credit:
         raise Unreadable("an entry and its transaction disagree whether it is a debit")
     amount = node.fen_at("Amt")
     reference = node.word_at("Refs/EndToEndId")
     returned = node.find("RtrInf")
     return _Booked(
-        credit=credit,
-        returned=credit and returned is not None,
+        credit=entry.credit,
+        returned=entry.credit and returned is not None,
         reference=reference if reference and reference != _NO_REFERENCE else None,
-        submission=node.word_at("Refs/MsgId") or details.word_at("Btch/MsgId") or None,
-        amount_fen=entry_fen if amount is None else amount,
-        post_date=entry.date_at("BookgDt"),
-        host_reference=node.word_at("Refs/AcctSvcrRef") or entry.word_at("AcctSvcrRef") or None,
+        submission=node.word_at("Refs/MsgId") or entry.submission,
+        amount_fen=entry.amount_fen if amount is None else amount,
+        post_date=entry.post_date,
+        host_reference=node.word_at("Refs/AcctSvcrRef") or entry.host_reference,
         code=returned.word_at("Rsn/Cd") if returned is not None else "",
         text=shown(" ".join(each.text for each in returned.all("AddtlInf"))) if returned is not None else "",
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -97,22 +96,22 @@ class Node:
         self._element = element
         self._namespace = namespace
 
-    def all(self, name: str) -> Iterator[Node]:
+    def all(self, name: str) -> list[Node]:
         """Every child of that name, in order."""
-        for child in self._element.iterchildren(self._namespace + name):
-            yield Node(child, self._namespace)
+        return [Node(child, self._namespace) for child in self._element.iterchildren(self._namespace + name)]
 
     def find(self, path: str) -> Node | None:
         """The element at that path, or None; Unreadable where a step stands twice."""
-        node: Node | None = self
+        element = self._element
         for name in path.split("/"):
-            if node is None:
+            found = element.iterchildren(self._namespace + name)
+            first = next(found, None)
+            if first is None:
                 return None
-            found = list(node.all(name))
-            if len(found) > 1:
+            if next(found, None) is not None:
                 raise Unreadable(f"{name} stands more than once")
-            node = found[0] if found else None
-        return node
+            element = first
+        return Node(element, self._namespace)
 
     def one(self, path: str) -> Node:
         node = self.find(path)

@@ -40,7 +40,7 @@ class Iso20022Settings(BaseModel):
     # What it takes, and how soon it answers.
     max_lines: int = Field(default=5_000, ge=1, le=form.LINES_IN_A_FILE)
     max_file_bytes: int = Field(default=16_777_216, ge=1_024, le=268_435_456)
-    max_answer_bytes: int = Field(default=33_554_432, ge=1_024, le=268_435_456)
+    max_answer_bytes: int = Field(default=67_108_864, ge=1_024, le=268_435_456)
     max_total_fen: int = Field(default=10**15 - 1, ge=1, le=form.GREATEST_FEN)
     max_in_flight: int = Field(default=4, ge=1, le=1_000)
     submit_interval_milliseconds: int = Field(default=0, ge=0, le=600_000)  # per login; 0 = no limit

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.banks.rcc_file import answers as reading
+from adapters.banks.rcc_file import statements
 from adapters.banks.rcc_file import wire as form
 from adapters.banks.rcc_file.codes import LINE_CODES
 from adapters.contract import (
@@ -23,6 +25,7 @@ from adapters.contract import (
     Proof,
     Reason,
     Rendered,
+    Statement,
     Submission,
 )
 from adapters.wire.folders import Inbox, Layout
@@ -45,6 +48,7 @@ class RccFileSettings(BaseModel):
     max_lines: int = Field(default=3_000, ge=1, le=form.LINES_IN_A_FILE)
     max_file_bytes: int = Field(default=4_194_304, ge=1_024, le=268_435_456)
     max_result_bytes: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
+    max_statement_bytes: int = Field(default=67_108_864, ge=1_024, le=268_435_456)  # of a whole day
     max_total_fen: int = Field(default=form.GREATEST_TOTAL_FEN, ge=1, le=form.GREATEST_TOTAL_FEN)
     max_in_flight: int = Field(default=4, ge=1, le=1_000)
     submit_interval_milliseconds: int = Field(default=0, ge=0, le=600_000)  # real time, per login; 0 = no limit
@@ -124,7 +128,13 @@ class RccFileAdapter:
         )
 
     def parse(self, artefact: Artefact) -> Iterator[Evidence]:
-        return form.parse(artefact, self._settings.org, self._settings.max_result_bytes)
+        stated = self.statement(artefact)
+        if stated is not None:
+            return statements.evidence(stated)
+        return reading.parse(artefact, self._settings.org, self._settings.max_result_bytes)
+
+    def statement(self, artefact: Artefact) -> Statement | None:
+        return statements.statement(artefact, self._settings.org, self._settings.max_statement_bytes)
 
     def classify(self, code: str) -> tuple[Proof, Reason] | None:
         return LINE_CODES.get(code)
@@ -176,10 +186,15 @@ class RccFileAdapter:
 
 
 def _layout(settings: RccFileSettings) -> Layout:
+    def limit_bytes(name: str) -> int:
+        if form.statement_day(name, settings.org) is not None:
+            return settings.max_statement_bytes
+        return settings.max_result_bytes if form.is_sealed(name) else form.ACK_LIMIT_BYTES
+
     return Layout(
         root="down",
         is_answer=lambda name: form.is_answer(name, settings.org),
-        limit_bytes=lambda name: settings.max_result_bytes if form.is_sealed(name) else form.ACK_LIMIT_BYTES,
+        limit_bytes=limit_bytes,
         is_sealed=form.is_sealed,
         agrees=form.agrees,
     )
