@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,16 +55,16 @@ def _whole(report: Node, submission: str, artefact: str, settled_is_credited: bo
     if not original.text_at("OrgnlMsgNmId").startswith("pain.001"):
         raise Unreadable("the report answers no payment initiation")
     group = original.word_at("GrpSts")
-    lines: list[Node] = []
-    for payment in report.all("OrgnlPmtInfAndSts"):
+    payments = report.all("OrgnlPmtInfAndSts")
+    for payment in payments:
         if payment.text_at("OrgnlPmtInfId") != submission + PAYMENT_SUFFIX:
             raise Unreadable("the report names a payment information that is not ours")
         status = payment.word_at("PmtInfSts")
         if status and (status == REJECTED) != (group == REJECTED):
             raise Unreadable("group and payment information contradict each other")
-        lines += payment.all("TxInfAndSts")
+    lines = [line for payment in payments for line in payment.all("TxInfAndSts")]
     _check_statuses(group, {line.word_at("TxSts") for line in lines})
-    _check_counts(original, group, lines)
+    _check_counts([original, *payments], group, lines)
     return _Report(submission, artefact, group, lines, settled_is_credited)
 
 
@@ -77,20 +77,23 @@ def _check_statuses(group: str, statuses: set[str]) -> None:
         raise Unreadable("a refusal that lists lines and says of none what is wrong with it")
 
 
-def _check_counts(original: Node, group: str, lines: Iterable[Node]) -> None:
+def _check_counts(heads: Sequence[Node], group: str, lines: Sequence[Node]) -> None:
     """Never more lines than the submission had; a refusal of the whole file lists every one of them.
 
     Other reports need not list all lines: those that were told before, or are still open, may be left out.
     """
-    listed = [line.word_at("OrgnlEndToEndId") for line in lines]
+    listed = {line.word_at("OrgnlEndToEndId"): line.word_at("TxSts") for line in lines}
     if "" in listed:
         raise Unreadable("a line names no reference")
-    count, different = original.count_at("OrgnlNbOfTxs"), len(set(listed))
-    if count is not None and (different > count or (group == REJECTED and listed and different != count)):
-        raise Unreadable("the number of lines differs from that of the submission")
-    per_status = [n.count_at("DtldNbOfTxs") or 0 for n in original.all("NbOfTxsPerSts")]
-    if count is not None and sum(per_status) > count:
-        raise Unreadable("the numbers by status exceed that of the submission")
+    counts = {count for head in heads if (count := head.count_at("OrgnlNbOfTxs")) is not None}
+    if len(counts) > 1:
+        raise Unreadable("two numbers of lines for one submission")
+    per_status = [(n.word_at("DtldSts"), n.count_at("DtldNbOfTxs")) for h in heads for n in h.all("NbOfTxsPerSts")]
+    for count in counts:
+        if len(listed) > count or (group == REJECTED and listed and len(listed) != count):
+            raise Unreadable("the number of lines differs from that of the submission")
+        if len(listed) == count and any(list(listed.values()).count(word) != number for word, number in per_status):
+            raise Unreadable("the number of lines with a status differs from the lines")
 
 
 def _group(status: str, reasons: Iterable[Node]) -> _Judged:
