@@ -165,6 +165,15 @@ def test_a_refusal_that_does_not_list_every_line_is_unreadable() -> None:
             make_adapter().parse(status_file(content))
 
 
+def test_a_refused_group_may_list_rejected_lines_alone() -> None:
+    """Lines that are rejected each for a reason of its own need no others beside them to be believed."""
+    content = report(tx(FIRST, "RJCT", "AC04"), tx(SECOND, "RJCT", "BE01"), group="RJCT", count=3)
+    assert lines_of(list(make_adapter().parse(status_file(content)))) == [
+        (FIRST, Proof.REJECTED, Reason.ACCOUNT_CLOSED),
+        (SECOND, Proof.REJECTED, Reason.NAME_MISMATCH),
+    ]
+
+
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ def _check_statuses(group: str, statuses: set[str]) -> None:
 
 
 def _check_counts(heads: Sequence[Node], group: str, lines: Sequence[Node]) -> None:
-    """Never more lines than the submission had; a refusal of the whole file lists every one of them.
+    """Never more lines than the submission had; a refusal for the sake of some lines lists all the others too.
 
     Other reports need not list all lines: those that were told before, or are still open, may be left out.
     """
@@ -90,7 +90,8 @@ def _check_counts(heads: Sequence[Node], group: str, lines: Sequence[Node]) -> N
         raise Unreadable("two numbers of lines for one submission")
     per_status = [(n.word_at("DtldSts"), n.count_at("DtldNbOfTxs")) for h in heads for n in h.all("NbOfTxsPerSts")]
     for count in counts:
-        if len(listed) > count or (group == REJECTED and listed and len(listed) != count):
+        spared = group == REJECTED and "" in listed.values()
+        if len(listed) > count or (spared and len(listed) != count):
             raise Unreadable("the number of lines differs from that of the submission")
         if len(listed) == count and any(list(listed.values()).count(word) != number for word, number in per_status):
             raise Unreadable("the number of lines with a status differs from the lines")
