@@ -25,7 +25,7 @@ KNOWN = report(group="RJCT", reasons=reason("AM05"))
 ALL_REJECTED = report(group="RJCT", reasons=reason("AC04"))
 ONE_BAD = report(tx(FIRST), tx(SECOND, "RJCT", "BE01"), group="RJCT")
 RESULT = (SAMPLES / "pain.002.001.10.xml").read_bytes()
-DUPLICATE = [(Proof.IN_DOUBT, Reason.DUPLICATE)]
+ASKED: list[tuple[Proof, Reason | None]] = [(Proof.IN_DOUBT, None)]
 CLOSED = [(Proof.REJECTED, Reason.ACCOUNT_CLOSED)]
 
 
@@ -61,12 +61,12 @@ async def test_submit_to_a_quick_bank(
         (f"{IN}/taken/{FILE}", b"x", RECEIVED),
         (f"{IN}/refused/{FILE}", b"x", DOUBT),
         (f"{OUT}/{ANSWER}", TAKEN, RECEIVED),
-        (f"{OUT}/{ANSWER}", KNOWN, DUPLICATE),
+        (f"{OUT}/{ANSWER}", KNOWN, ASKED),
         (f"{OUT}/{ANSWER}", TAKEN[:-1], DOUBT),
         (f"{OUT}/{ANSWER}", ALL_REJECTED, CLOSED),
         (f"{OUT}/done/{ANSWER}", TAKEN, RECEIVED),
         (f"{OUT}/done/{ANSWER}", RESULT, RECEIVED),
-        (f"{OUT}/done/{ANSWER}", KNOWN, DUPLICATE),
+        (f"{OUT}/done/{ANSWER}", KNOWN, ASKED),
         (f"{OUT}/done/{ANSWER}", ALL_REJECTED, CLOSED),
         ("out/20261201/pain002_DF202611240004_09.xml", RESULT, RECEIVED),
     ],
@@ -178,7 +178,7 @@ async def test_lost_before_the_rename_is_not_sent(
         ({f"{OUT}/{ANSWER}": TAKEN}, RECEIVED),
         ({f"out/20261123/{ANSWER}": TAKEN}, RECEIVED),
         ({f"out/20261122/{ANSWER}": TAKEN}, ABSENT),
-        ({f"{OUT}/{ANSWER}": KNOWN}, DUPLICATE),
+        ({f"{OUT}/{ANSWER}": KNOWN}, ASKED),
         ({f"{OUT}/{ANSWER}": ALL_REJECTED}, CLOSED),
         ({f"{IN}/refused/{FILE}": b"x", f"{OUT}/{ANSWER}": ALL_REJECTED}, CLOSED),
         ({f"{IN}/taken/{FILE}": b"x", f"{OUT}/{ANSWER}": NO_FUNDS}, RECEIVED),

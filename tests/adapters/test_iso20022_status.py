@@ -116,7 +116,7 @@ def test_a_group_without_lines_pays_nobody(group: str, proof: Proof, reason_give
         (["DS02"], Proof.NOT_TAKEN, Reason.SIGNATURE),
         (["DS0H"], Proof.NOT_TAKEN, Reason.SIGNATURE),
         (["DS07"], Proof.IN_DOUBT, Reason.UNKNOWN),
-        (["AM05"], Proof.IN_DOUBT, Reason.DUPLICATE),
+        (["AM05"], Proof.IN_DOUBT, None),
         (["AC04"], Proof.REJECTED, Reason.ACCOUNT_CLOSED),
         (["AC04", "BE01"], Proof.REJECTED, Reason.ACCOUNT_CLOSED),
         (["AM04", "FF01"], Proof.IN_DOUBT, Reason.UNKNOWN),
@@ -126,7 +126,7 @@ def test_a_group_without_lines_pays_nobody(group: str, proof: Proof, reason_give
         ([], Proof.IN_DOUBT, Reason.UNKNOWN),
     ],
 )
-def test_a_refused_group_is_judged_by_its_reason(codes: list[str], proof: Proof, reason_given: Reason) -> None:
+def test_a_refused_group_is_judged_by_its_reason(codes: list[str], proof: Proof, reason_given: Reason | None) -> None:
     """Nothing taken, all lines rejected, or doubt: by the reasons, all of which must prove the same."""
     (evidence,) = make_adapter().parse(status_file(report(group="RJCT", reasons="".join(map(reason, codes)))))
     assert (evidence.proof, evidence.reason, evidence.submission) == (proof, reason_given, MSG)
@@ -202,6 +202,15 @@ def test_line_statuses(status: str, host: str, proof: Proof) -> None:
     """Only ACCC with the bank's own reference is a credit; a status that no table lists is doubt."""
     (evidence,) = make_adapter().parse(status_file(report(tx(FIRST, status, host=host))))
     assert (evidence.proof, evidence.reference, evidence.code) == (proof, FIRST, status)
+
+
+def test_a_pending_line_that_is_suspicious_is_doubt() -> None:
+    """PDNG beside NARR is more than waiting, and asked about; beside any other reason the line waits."""
+    content = report(tx(FIRST, "PDNG", "NARR"), tx(SECOND, "PDNG", "AC04"))
+    assert lines_of(list(make_adapter().parse(status_file(content)))) == [
+        (FIRST, Proof.IN_DOUBT, Reason.UNKNOWN),
+        (SECOND, Proof.IN_PROCESS, Reason.BANK_BUSY),
+    ]
 
 
 def test_settled_is_credited_only_where_the_agreement_says_so() -> None:

@@ -15,6 +15,9 @@ CREDITED: Final = "ACCC"  # the payee's account was credited
 SETTLED: Final = "ACSC"  # the debtor's side is settled, and nothing more
 REJECTED: Final = "RJCT"
 PARTLY: Final = "PART"
+PENDING: Final = "PDNG"
+KNOWN: Final = "AM05"  # of a file: the bank knows its MsgId
+NARRATIVE: Final = "NARR"  # the reason is in the words beside it
 
 # The status of a group without lines that says: the bank has the file. Nobody is paid by any of them.
 TAKEN: Final = frozenset({"RCVD", "PDNG", "ACTC", "ACCP", "ACSP", "ACWC", PARTLY})

@@ -9,6 +9,9 @@ from typing import Final
 from adapters.banks.iso20022.codes import (
     CREDITED,
     IN_PROCESS,
+    KNOWN,
+    NARRATIVE,
+    PENDING,
     REASONS,
     REJECTED,
     SETTLED,
@@ -100,6 +103,9 @@ def _check_counts(heads: Sequence[Node], group: str, lines: Sequence[Node]) -> N
 def _group(status: str, reasons: Iterable[Node]) -> _Judged:
     """The whole submission: refused for a reason, or there. A group without lines never credits anybody."""
     proof, reason, code, text = _reason(reasons)
+    if status == REJECTED and code == KNOWN:
+        # Not DUPLICATE, which says that the bank holds other bytes than ours: it knows the MsgId, and is to be asked.
+        return Proof.IN_DOUBT, None, code, text
     if status == REJECTED:
         return proof, reason, code or status, text
     if status in TAKEN:
@@ -141,6 +147,8 @@ def _status(report: _Report, status: str, host_reference: str | None, reasons: l
         return Proof.NOT_TAKEN, Reason.NOT_EXECUTED, report.group, text
     if status in paid and host_reference is not None:
         return Proof.CREDITED, None, status, text
+    if status == PENDING and code == NARRATIVE:
+        return proof, reason, code, text  # held back as suspicious, for a reason that is told in words alone
     if status in IN_PROCESS:
         return Proof.IN_PROCESS, Reason.BANK_BUSY, status, text
     return Proof.IN_DOUBT, Reason.UNKNOWN, status, text
