@@ -120,9 +120,9 @@ def put_result(bank: Bank, path: str, content: bytes, ok_of: bytes | None = None
     put(bank, f"{path}.ok", f"{len(described)}|{sm3(described)}".encode(), mtime)
 
 
-def all_at_once(bank: Bank, mtime: int = OLD) -> None:
+def all_at_once(bank: Bank, mtime: int = OLD, area: str = "down") -> None:
     """As if the newest thing at the bank were of this second: its day directories are no newer."""
-    for day in (bank.root / "down").iterdir():
+    for day in (bank.root / area).iterdir():
         os.utime(day, (mtime, mtime))
 
 

@@ -47,7 +47,7 @@ async def test_collect_gives_each_answer_once_oldest_first(bank: Bank, adapter: 
     put(bank, f"down/20261124/{ACK}", TAKEN)
     put_result(bank, f"down/20261125/{STEM}.03.res", SOUND, mtime=OLD + 20)
     put_result(bank, "down/20261125/DF_402XJ0002_DF202611240001_00.01.res", SOUND)
-    put_result(bank, "down/20261125/DZ_402XJ0001_20261124.txt", b"a statement")
+    put_result(bank, "down/20261125/DZ_402XJ0002_20261124.txt", b"a stranger's statement")
     found, cursor = await collected(adapter, wire, "")
     assert names(found) == [f"20261124/{ACK}", f"20261125/{STEM}.03.res", f"20261125/{FIRST}"]
     assert [e.proof for a in found for e in adapter.parse(a)] == [Proof.RECEIVED, Proof.CREDITED, Proof.CREDITED]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.banks.rcc_file import answers as reading
+from adapters.banks.rcc_file import statements
 from adapters.banks.rcc_file import wire as form
 from adapters.banks.rcc_file.codes import LINE_CODES
-from adapters.banks.rcc_file.inbox import Inbox
 from adapters.contract import (
     AnswerKind,
     Artefact,
@@ -26,10 +25,12 @@ from adapters.contract import (
     Proof,
     Reason,
     Rendered,
+    Statement,
     Submission,
-    Unreadable,
 )
+from adapters.wire.folders import Inbox, Layout
 from adapters.wire.sftp import SftpSettings, SftpTransport, SftpWire
+from adapters.wire.sightings import Answers, answers_to, doubt, judged, may_travel, place_of
 
 BANK_TIME: Final = ZoneInfo("Asia/Shanghai")
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -47,6 +48,7 @@ class RccFileSettings(BaseModel):
     max_lines: int = Field(default=3_000, ge=1, le=form.LINES_IN_A_FILE)
     max_file_bytes: int = Field(default=4_194_304, ge=1_024, le=268_435_456)
     max_result_bytes: int = Field(default=8_388_608, ge=1_024, le=268_435_456)
+    max_statement_bytes: int = Field(default=67_108_864, ge=1_024, le=268_435_456)  # of a whole day
     max_total_fen: int = Field(default=form.GREATEST_TOTAL_FEN, ge=1, le=form.GREATEST_TOTAL_FEN)
     max_in_flight: int = Field(default=4, ge=1, le=1_000)
     submit_interval_milliseconds: int = Field(default=0, ge=0, le=600_000)  # real time, per login; 0 = no limit
@@ -60,31 +62,6 @@ class RccFileSettings(BaseModel):
     working_days_only: bool = False
 
 
-class _Place(Enum):
-    """Where the bank keeps our file, in the order in which it moves; asked in that order, so that no move hides it."""
-
-    WAITING = auto()  # the .ok stands, the bank has not come by yet
-    TAKEN = auto()
-    REFUSED = auto()
-    NOWHERE = auto()  # no .ok: a .txt without it does not exist for the bank
-
-
-@dataclass(slots=True)
-class _Answers:
-    """What the acknowledgements and results of one batch say."""
-
-    heads: list[tuple[Artefact, Evidence]] = field(default_factory=list)
-    lines: list[Evidence] = field(default_factory=list)
-    unreadable: bool = False
-
-    def heads_of(self, proof: Proof) -> list[Evidence]:
-        return [evidence for _, evidence in self.heads if evidence.proof is proof]
-
-    @property
-    def taken(self) -> bool:
-        return bool(self.lines or self.heads_of(Proof.RECEIVED))
-
-
 class RccFileAdapter:
     """Stateless but for what makes polling cheap; knows neither the store nor the clock."""
 
@@ -92,7 +69,7 @@ class RccFileAdapter:
         self._name = name
         self._settings = settings
         # One directory a day while returns may come, and the days around midnight.
-        self._inbox = Inbox(settings.org, settings.return_horizon_days + 2, settings.max_result_bytes)
+        self._inbox = Inbox(_layout(settings), settings.return_horizon_days + 2)
 
     @property
     def name(self) -> str:
@@ -151,7 +128,13 @@ class RccFileAdapter:
         )
 
     def parse(self, artefact: Artefact) -> Iterator[Evidence]:
-        return form.parse(artefact, self._settings.org, self._settings.max_result_bytes)
+        stated = self.statement(artefact)
+        if stated is not None:
+            return statements.evidence(stated)
+        return reading.parse(artefact, self._settings.org, self._settings.max_result_bytes)
+
+    def statement(self, artefact: Artefact) -> Statement | None:
+        return statements.statement(artefact, self._settings.org, self._settings.max_statement_bytes)
 
     def classify(self, code: str) -> tuple[Proof, Reason] | None:
         return LINE_CODES.get(code)
@@ -166,12 +149,12 @@ class RccFileAdapter:
             raise ValueError("the bytes are not those that were rendered")
         upload = form.Upload.of(rendered.remote_name)
         known, answers = await self._look(upload, rendered.submission, wire)
-        if any(evidence.proof not in (Proof.ABSENT, Proof.NOT_TAKEN) for evidence in known):
+        if not may_travel(known):
             return known
-        for artefact, _ in answers.heads:
+        for artefact in answers.in_the_inbox():
             # An old refusal must not be read as the answer to what is sent now.
             if not await self._inbox.archive(artefact, wire):
-                return [_doubt(rendered.submission, "an acknowledgement changed while the file was being sent")]
+                return [doubt(rendered.submission, "an acknowledgement changed while the file was being sent")]
         file = await wire.stage(f"{upload.directory}/{upload.file}", rendered.payload)
         ok = await wire.stage(f"{upload.directory}/{upload.file}.ok", form.ok_content(rendered.payload))
         await wire.release(file)
@@ -195,58 +178,26 @@ class RccFileAdapter:
     async def ping(self, wire: SftpWire) -> None:
         await wire.ping()
 
-    async def _look(self, upload: form.Upload, batch: str, wire: SftpWire) -> tuple[list[Evidence], _Answers]:
-        """All that is known of a batch, and the answers that lie in the inbox. Read-only."""
-        place = await self._place(upload, wire)
-        answers = await self._answers(upload, wire, archived=False)
-        if answers.taken or place in (_Place.WAITING, _Place.TAKEN):
-            # A refusal beside a file that was taken is one of an earlier transmission.
-            heads = answers.heads_of(Proof.RECEIVED)
-            return (heads or [_received(batch)]) + answers.lines, answers
-        if answers.unreadable or answers.heads_of(Proof.IN_DOUBT):
-            return answers.heads_of(Proof.IN_DOUBT) or [_doubt(batch, "unreadable answer")], answers
-        refusals = answers.heads_of(Proof.NOT_TAKEN)
-        if refusals:
-            return refusals, answers
-        archived = await self._answers(upload, wire, archived=True)
-        if archived.taken:
-            return (archived.heads_of(Proof.RECEIVED) or [_received(batch)]) + archived.lines, answers
-        if archived.unreadable or archived.heads_of(Proof.IN_DOUBT):
-            return [_doubt(batch, "unreadable answer in the archive")], answers
-        if place is _Place.REFUSED and not archived.heads:
-            return [_doubt(batch, "refused, and the acknowledgement is not there yet")], answers
-        # An archived refusal answered an earlier transmission: it says nothing of the last one, the directories do.
-        return [Evidence(Proof.ABSENT, submission=batch, text="not uploaded, not taken, not answered")], answers
-
-    async def _place(self, upload: form.Upload, wire: SftpWire) -> _Place:
-        if await wire.size(f"{upload.directory}/{upload.file}.ok") is not None:
-            return _Place.WAITING
-        for place, directory in ((_Place.TAKEN, "taken"), (_Place.REFUSED, "refused")):
-            for name in (upload.file, f"{upload.file}.ok"):
-                if await wire.size(f"{upload.directory}/{directory}/{name}") is not None:
-                    return place
-        return _Place.NOWHERE
-
-    async def _answers(self, upload: form.Upload, wire: SftpWire, *, archived: bool) -> _Answers:
-        artefacts, trace = await self._inbox.about(wire, upload, archived=archived)
-        answers = _Answers(unreadable=trace)
-        for artefact in artefacts:
-            try:
-                found = list(self.parse(artefact))
-            except Unreadable:
-                answers.unreadable = True
-                continue
-            answers.lines += [evidence for evidence in found if evidence.reference is not None]
-            answers.heads += [(artefact, evidence) for evidence in found if evidence.reference is None]
-        return answers
+    async def _look(self, upload: form.Upload, batch: str, wire: SftpWire) -> tuple[list[Evidence], Answers]:
+        """All that is known of a batch, and the answers about it. Read-only."""
+        place = await place_of(wire, upload.places())
+        answers = await answers_to(wire, self._inbox, upload.first_answer_day, upload.is_answered_by, self.parse)
+        return judged(batch, place, answers), answers
 
 
-def _received(batch: str) -> Evidence:
-    return Evidence(Proof.RECEIVED, submission=batch, text="the bank has the file")
+def _layout(settings: RccFileSettings) -> Layout:
+    def limit_bytes(name: str) -> int:
+        if form.statement_day(name, settings.org) is not None:
+            return settings.max_statement_bytes
+        return settings.max_result_bytes if form.is_sealed(name) else form.ACK_LIMIT_BYTES
 
-
-def _doubt(batch: str, text: str) -> Evidence:
-    return Evidence(Proof.IN_DOUBT, submission=batch, reason=Reason.UNKNOWN, text=text)
+    return Layout(
+        root="down",
+        is_answer=lambda name: form.is_answer(name, settings.org),
+        limit_bytes=limit_bytes,
+        is_sealed=form.is_sealed,
+        agrees=form.agrees,
+    )
 
 
 def _transport(settings: RccFileSettings) -> SftpTransport:

@@ -1,22 +1,22 @@
-"""The bytes of ``rcc_file``: names, the batch file, its acknowledgement, its results. Pure, and strict in both ways.
+"""What goes out of ``rcc_file``, and the names of what comes in: the batch file, seals, digests. Pure and strict.
 
-Two rules hold everywhere. *Decode first, split after*: 118 two-byte characters (珅, 瑋, 獆...) end in the byte of
-``|``. CR and LF are no part of any character, so lines are found in the bytes and fields in the decoded text. And *a
-file is read as a whole or not at all*: every check of digest, count and sum comes before the first evidence.
+*Decode first, split after* holds for whoever reads these bytes: 118 two-byte characters (珅, 瑋, 獆...) end in the byte
+of ``|``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 
-from adapters.banks.rcc_file.codes import FILE_CODES, LINE_CODES, SUCCESS
-from adapters.contract import Artefact, Evidence, Line, Proof, Reason, Submission, Unreadable
+from adapters.contract import Line, Reason, Submission
+from adapters.wire.folders import day_before
+from adapters.wire.sightings import Place
 
 ENCODING: Final = "gb18030"
 VERSION: Final = "1.0"
@@ -29,7 +29,6 @@ NAME_BYTES: Final = 100
 DEBIT_NAME_BYTES: Final = 60
 PURPOSE_BYTES: Final = 20
 ACK_LIMIT_BYTES: Final = 4_096
-OK_LIMIT_BYTES: Final = 200
 
 _REFERENCE: Final = re.compile(r"[0-9A-Z]{1,26}").fullmatch
 _BATCH: Final = re.compile(r"[0-9A-Z]{1,20}").fullmatch
@@ -39,23 +38,12 @@ _ID_NO: Final = re.compile(r"[0-9A-Z]{1,18}").fullmatch
 _PROGRAMME: Final = re.compile(r"[0-9A-Za-z-]{1,12}").fullmatch
 _PERIOD: Final = re.compile(r"[0-9A-Za-z-]{1,7}").fullmatch
 
-_DAY: Final = re.compile(r"[0-9]{8}").fullmatch
 _UPLOAD: Final = re.compile(r"up/([0-9]{8})/(DF_[0-9A-Za-z]{1,9}_[0-9A-Z]{1,20}_[0-9]{2})\.txt").fullmatch
 _ANSWER: Final = re.compile(
     r"DF_(?P<org>[0-9A-Za-z]{1,9})_(?P<batch>[0-9A-Z]{1,20})_(?P<seq>[0-9]{2})\.(?:ack|(?P<part>[0-9]{2,4})\.res)"
 ).fullmatch
+_STATEMENT: Final = re.compile(r"DZ_(?P<org>[0-9A-Za-z]{1,9})_(?P<day>[0-9]{8})\.txt").fullmatch
 _OK: Final = re.compile(rb"([0-9]{1,10})\|([0-9a-f]{64})").fullmatch
-_ACK: Final = re.compile(r"([0-9A-Z]{1,20})\|([0-9]{2})\|([0-9A-Za-z]{1,8})\|([^|\r\n]*)\r\n").fullmatch
-# Only [0-9]: "\d", isdigit() and int() take Persian and full-width digits too.
-_HEAD: Final = re.compile(
-    r"H\|1\.0\|([0-9A-Za-z]{1,9})\|([0-9A-Z]{1,20})\|([0-9]{2})\|([0-9]{8})"
-    r"\|([0-9]{1,8})\|([0-9]{1,15})\|([0-9]{1,8})\|([0-9]{1,15})\|([0-9]{1,8})\|([0-9]{1,15})"
-).fullmatch
-_DETAIL: Final = re.compile(
-    r"D\|([0-9]{6})\|([0-9A-Z]{1,26})\|([0-9A-Za-z]{1,32})\|([0-9]{1,13})"
-    r"\|([A-Z])\|([0-9A-Za-z]{0,4})\|([^|\r\n]*)\|((?:[0-9]{8})?)\|([0-9A-Za-z_-]{0,40})"
-).fullmatch
-_TRAILER: Final = re.compile(r"T\|([0-9]{1,8})\|([0-9]{1,15})\|([0-9a-f]{64})").fullmatch
 
 # What cannot travel: the separator, control characters and line separators, surrogates, private use (Python decodes
 # some characters of the 2022 edition to it); and the characters to which the editions of GB18030 (2000, 2005, 2022)
@@ -64,8 +52,6 @@ _UNSAFE: Final = re.compile(
     r"[|\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ue000-\uf8ff\U000f0000-\U0010ffff"
     r"\u1e3f\u9fb4-\u9fbb\ufe10-\ufe19\U00020087\U00020089\U000200cc\U000215d7\U0002298f\U000241fe]"
 ).search
-_LONG_NUMBER: Final = re.compile(r"[0-9]{5,}[Xx]?")
-_TEXT_CHARACTERS: Final = 120
 
 
 def sm3_hex(content: bytes) -> str:
@@ -110,33 +96,43 @@ class Upload:
 
     @property
     def first_answer_day(self) -> str:
-        """The bank's clock may be behind ours at midnight: its directory of the day before is looked at too."""
-        year, month, day = int(self.day[:4]), int(self.day[4:6]), int(self.day[6:])
-        return f"{dt.date(year, month, day) - dt.timedelta(days=1):%Y%m%d}"
+        return day_before(self.day)
+
+    def places(self) -> list[tuple[Place, str]]:
+        """Where the bank may keep it, in the order in which it moves. A ``.txt`` without its ``.ok`` does not exist."""
+        names = (self.file, f"{self.file}.ok")
+        return [
+            (Place.WAITING, f"{self.directory}/{self.file}.ok"),
+            *((Place.TAKEN, f"{self.directory}/taken/{name}") for name in names),
+            *((Place.REFUSED, f"{self.directory}/refused/{name}") for name in names),
+        ]
 
     def is_answered_by(self, name: str) -> bool:
-        """True for the name of an acknowledgement or a result of this batch, and of a result's ``.ok``."""
-        return name.startswith(f"{self.stem}.") and _ANSWER(name.removesuffix(".ok")) is not None
-
-
-def is_day(name: str) -> bool:
-    return _DAY(name) is not None
+        """True for the name of an acknowledgement or a result of this batch."""
+        return name.startswith(f"{self.stem}.") and _ANSWER(name) is not None
 
 
 def is_answer(name: str, org: str) -> bool:
-    """True for a plain file name that an acknowledgement or a result of ours would have."""
-    match = _ANSWER(name)
+    """True for a plain file name that an acknowledgement, a result or a statement of ours would have."""
+    match = _ANSWER(name) or _STATEMENT(name)
     return match is not None and match["org"] == org
 
 
-def result_content(ok: bytes, result: bytes) -> bytes:
-    """A result as an artefact: the ``.ok`` and the file are judged together, so they are kept together."""
-    return ok + b"\r\n" + result
+def answer(name: str, org: str) -> re.Match[str] | None:
+    """``batch``, ``seq`` and ``part`` (None: an acknowledgement) of an answer to us, or None."""
+    match = _ANSWER(name)
+    return match if match is not None and match["org"] == org else None
 
 
-def split_result(content: bytes) -> tuple[bytes, bytes]:
-    ok, _, result = content.partition(b"\r\n")
-    return ok, result
+def statement_day(name: str, org: str) -> str | None:
+    """The day that a statement of ours is about, ``yyyyMMdd``; None for any other file."""
+    match = _STATEMENT(name)
+    return match["day"] if match is not None and match["org"] == org else None
+
+
+def is_sealed(name: str) -> bool:
+    """True for an answer that exists only with its ``.ok``: all but the acknowledgement."""
+    return not name.endswith(".ack")
 
 
 def agrees(ok: bytes, result: bytes) -> bool:
@@ -210,125 +206,3 @@ def _detail(number: int, line: Line) -> str:
         line.period,
     )
     return "|".join(fields)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def parse(artefact: Artefact, org: str, result_limit_bytes: int) -> Iterator[Evidence]:
-    """All evidence of one acknowledgement or result, judged as a whole before the first of it is given."""
-    name = _ANSWER(artefact.name.rpartition("/")[2])
-    if name is None or name["org"] != org:
-        raise Unreadable("not the name of an answer to us")
-    if name["part"] is None:
-        return iter([_acknowledgement(artefact, name)])
-    ok, content = split_result(artefact.content)
-    if len(content) > result_limit_bytes:
-        raise Unreadable("the result is larger than the bound")
-    if not agrees(ok, content):
-        raise Unreadable("the result does not agree with its .ok in size or digest")
-    return iter(_result(artefact, name, content))
-
-
-def _acknowledgement(artefact: Artefact, name: re.Match[str]) -> Evidence:
-    match = None if len(artefact.content) > ACK_LIMIT_BYTES else _ACK(_decoded(artefact.content))
-    if match is None:
-        raise Unreadable("the acknowledgement is not batch|seq|code|text and an end of line")
-    batch, seq, code, text = match.groups()
-    if batch != name["batch"] or seq != name["seq"]:
-        raise Unreadable("the acknowledgement names another batch than its file name")
-    proof, reason = FILE_CODES.get(code, (Proof.IN_DOUBT, Reason.UNKNOWN))
-    return Evidence(proof, submission=batch, reason=reason, code=code, text=_shown(text, ()), artefact=artefact.sha256)
-
-
-def _result(artefact: Artefact, name: re.Match[str], content: bytes) -> list[Evidence]:
-    # CR and LF are never part of a character: the trailer may be found in the bytes, and its digest is over bytes.
-    if not content.endswith(b"\r\n"):
-        raise Unreadable("the result does not end with an end of line")
-    start = content.rfind(b"\r\n", 0, -2) + 2
-    trailer = _TRAILER(_decoded(content[start:-2]))
-    if trailer is None or start < 2:
-        raise Unreadable("the result has no trailer")
-    if trailer[3] != sm3_hex(content[:start]):
-        raise Unreadable("the digest in the trailer is not that of the lines before it")
-    rows = _decoded(content[: start - 2]).split(CRLF)
-    head, details = _HEAD(rows[0]), [_DETAIL(row) for row in rows[1:]]
-    if head is None or head[1] != name["org"] or head[2] != name["batch"] or head[3] != name["seq"]:
-        raise Unreadable("the header is malformed or names another batch than the file name")
-    matches = [match for match in details if match is not None]
-    if len(matches) != len(details):
-        raise Unreadable("a line is malformed")
-    _check_totals(head, matches, trailer)
-    return [_line(match, head[2], artefact.sha256) for match in matches]
-
-
-def _check_totals(head: re.Match[str], details: Sequence[re.Match[str]], trailer: re.Match[str]) -> None:
-    def counted(statuses: str) -> tuple[int, int]:
-        amounts = [int(match[4]) for match in details if not statuses or match[5] in statuses]
-        return len(amounts), sum(amounts)
-
-    if (int(head[5]), int(head[6])) != counted("") or (int(trailer[1]), int(trailer[2])) != counted(""):
-        raise Unreadable("count or total differ from the lines")
-    # Lines in process or in doubt (P, U) are in neither sum; what was returned (R) counts as failed.
-    if (int(head[7]), int(head[8])) != counted("S") or (int(head[9]), int(head[10])) != counted("FR"):
-        raise Unreadable("the sums of good or failed lines differ from the lines")
-
-
-def _line(match: re.Match[str], batch: str, digest: str) -> Evidence:
-    _, reference, account, amount, status, code, text, post_date, host_reference = match.groups()
-    booked = _date(post_date)
-    proof, reason = _judged(status, code, booked is not None and host_reference != "")
-    return Evidence(
-        proof,
-        reference=reference,
-        submission=batch,
-        reason=reason,
-        code=code,
-        text=_shown(text, (account,)),
-        amount_fen=int(amount),
-        host_reference=host_reference or None,
-        post_date=booked,
-        artefact=digest,
-    )
-
-
-def _judged(status: str, code: str, booked: bool) -> tuple[Proof, Reason | None]:
-    """The status decides which kind of answer it is, the code which reason. Where the two disagree, it is doubt."""
-    proof, reason = LINE_CODES.get(code, (Proof.IN_DOUBT, Reason.UNKNOWN))
-    if status == "S" and code == SUCCESS and booked:
-        return Proof.CREDITED, None
-    if status == "R" and booked:
-        return Proof.RETURNED, reason if proof is Proof.REJECTED else Reason.RETURNED_AFTER_CREDIT
-    if status == "P":
-        return Proof.IN_PROCESS, Reason.BANK_BUSY
-    if status == "F" and proof is not Proof.RETURNED:
-        return proof, reason
-    return Proof.IN_DOUBT, Reason.UNKNOWN
-
-
-def _date(text: str) -> dt.date | None:
-    try:
-        return dt.date(int(text[:4]), int(text[4:6]), int(text[6:8])) if text else None
-    except ValueError:
-        return None
-
-
-def _decoded(content: bytes) -> str:
-    text: str | None
-    try:
-        text = content.decode(ENCODING)
-    except UnicodeDecodeError:
-        text = None  # raised below: that error carries the bytes, and personal data with them
-    if text is None:
-        raise Unreadable("not GB18030")
-    return text
-
-
-def _shown(text: str, secrets: Sequence[str]) -> str:
-    """The bank's words as kept in clear: without the account, long numbers and whatever does not print."""
-    for secret in secrets:
-        text = text.replace(secret, "*")
-    text = _LONG_NUMBER.sub("*", text)
-    if not text.isprintable():
-        text = "".join(c for c in text if c.isprintable())
-    return text[:_TEXT_CHARACTERS]

@@ -1,12 +1,13 @@
-"""The bank's download area: finds what is new cheaply and often, reads what concerns one batch, archives what is done.
+"""A bank's download area of day directories: finds what is new cheaply and often, and archives what is done.
 
 Theory of operation
 -------------------
 
-Files lie in ``/down/{yyyyMMdd}/`` by the day they were written; ``done/`` below each day is our archive. The cursor
-names what was already given: for each day, a short key of the file's name and a mark of its *content* (of a result: its
-``.ok`` with size and time of the file). A file rewritten under the same name has another mark and is given again; a
-late one is simply a name not seen. Names that have left the directory are dropped, so the cursor stays small.
+Files lie in ``/{root}/{yyyyMMdd}/`` by the day they were written; ``done/`` below each day is our archive. A *sealed*
+file exists only with its ``.ok`` beside it; any other file is whole when it is there. The cursor names what was already
+given: for each day, a short key of the file's name and a mark of its *content* (of a sealed file: its ``.ok`` with size
+and time of the file). A file rewritten under the same name has another mark and is given again; a late one is simply a
+name not seen. Names that have left the directory are dropped, so the cursor stays small.
 
 Three things keep a poll cheap, and none of them can hide a file for long. Only the newest directories are listed every
 time. An older one is listed again when its time has changed, and one of them in turn whatever its time says. And a
@@ -18,26 +19,76 @@ when the core did not commit and comes back with an older cursor, everything is 
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from adapters.banks.rcc_file import wire as form
 from adapters.contract import Artefact
 from adapters.wire.sftp import Entry, SftpError, SftpMissing, SftpTooLarge, SftpUnreachable, SftpWire
 
-ROOT: Final = "down"
 ARCHIVE: Final = "done"
+SEAL: Final = ".ok"
+SEAL_LIMIT_BYTES: Final = 200
 _ALWAYS_LISTED: Final = 3  # the newest directories: yesterday's and today's, and one that a wrong clock may have made
 _GRAIN_SECONDS: Final = 3
 _FILES_A_POLL: Final = 500
 _FAILURES_A_POLL: Final = (
     3  # one file that hangs or is forbidden must not hide the others; a dead bank must end the poll
 )
+_DAY: Final = re.compile(r"[0-9]{8}").fullmatch
 
 _Marks = dict[str, str]
+
+
+def is_day(name: str) -> bool:
+    return _DAY(name) is not None
+
+
+def day_before(day: str) -> str:
+    """``yyyyMMdd`` of the day before: a bank's clock may be behind ours at midnight."""
+    return f"{dt.date(int(day[:4]), int(day[4:6]), int(day[6:])) - dt.timedelta(days=1):%Y%m%d}"
+
+
+def sealed(seal: bytes, content: bytes) -> bytes:
+    """A sealed file as an artefact: the ``.ok`` and the file are judged together, so they are kept together."""
+    return seal + b"\r\n" + content
+
+
+def unsealed(artefact: bytes) -> tuple[bytes, bytes]:
+    """The ``.ok`` and the file of an artefact that ``sealed`` made."""
+    seal, _, content = artefact.partition(b"\r\n")
+    return seal, content
+
+
+def _nothing_is_sealed(_name: str) -> bool:
+    return False
+
+
+def _no_seal_agrees(_seal: bytes, _content: bytes) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one bank's download area looks like; every name is a plain file name, without ``.ok``."""
+
+    root: str
+    is_answer: Callable[[str], bool]  # whether a file of that name would be one for us
+    limit_bytes: Callable[[str], int]  # the most that such a file may have
+    is_sealed: Callable[[str], bool] = _nothing_is_sealed
+    agrees: Callable[[bytes, bytes], bool] = _no_seal_agrees  # whether an .ok is that of these bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer about one submission, and whether it lay in our archive."""
+
+    artefact: Artefact
+    archived: bool
 
 
 @dataclass(slots=True)
@@ -61,32 +112,27 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A file that may be new: an acknowledgement, or a result whose ``.ok`` is there."""
+    """A file that may be new: a sealed one whose ``.ok`` is there, or one that needs none."""
 
-    day: str
+    path: str
     file: Entry
-    ok: Entry | None
-
-    @property
-    def path(self) -> str:
-        return f"{ROOT}/{self.day}/{self.file.name}"
+    seal: Entry | None
 
     @property
     def stat(self) -> tuple[int, ...]:
-        return (self.file.size, self.file.mtime) + ((self.ok.size, self.ok.mtime) if self.ok else ())
+        return (self.file.size, self.file.mtime) + ((self.seal.size, self.seal.mtime) if self.seal else ())
 
     @property
     def mtime(self) -> int:
-        return max(self.file.mtime, self.ok.mtime if self.ok else 0)
+        return max(self.file.mtime, self.seal.mtime if self.seal else 0)
 
 
 class Inbox:
     """The download area of one configured bank."""
 
-    def __init__(self, org: str, directories: int, result_limit_bytes: int) -> None:
-        self._org = org
+    def __init__(self, layout: Layout, directories: int) -> None:
+        self._layout = layout
         self._directories = max(directories, _ALWAYS_LISTED)
-        self._limit = result_limit_bytes
         self._aged: dict[str, dict[str, tuple[tuple[int, ...], str]]] = {}  # day, name: read when it was old enough
         self._quiet: dict[str, tuple[int, _Marks]] = {}  # day: its time and the marks when nothing in it was new
         self._turn = 0
@@ -105,7 +151,7 @@ class Inbox:
             whole = True
             for candidate in candidates:
                 try:
-                    found = await self._read(wire, candidate, marks, newest_time)
+                    found = await self._read(wire, day.name, candidate, marks, newest_time)
                 except SftpUnreachable:
                     raise
                 except SftpError as error:
@@ -124,25 +170,34 @@ class Inbox:
         if failures and not given:
             raise failures[-1]
 
-    async def about(self, wire: SftpWire, upload: form.Upload, *, archived: bool) -> tuple[list[Artefact], bool]:
-        """Every acknowledgement and result of one batch, from the inbox or from our archive in it.
+    async def about(
+        self, wire: SftpWire, first_day: str, concerns: Callable[[str], bool]
+    ) -> tuple[list[Found], list[str]]:
+        """Every answer from ``first_day`` on whose name concerns one submission, in the inbox or in our archive.
 
-        The second value is true when there is a trace of one that cannot be read (yet): no ``.ok``, or just gone.
+        Also the traces: names of answers that cannot be read (yet), because their ``.ok`` is missing or they have just
+        gone. The inbox is looked at before the archive, so that a file that moves between the two is not missed.
         """
-        found: list[Artefact] = []
-        trace = False
-        for day in await self._days(wire):
-            if day.name < upload.first_answer_day:
-                continue
-            place = f"{day.name}/{ARCHIVE}" if archived else day.name
-            entries = [entry for entry in await self._entries(wire, place) if upload.is_answered_by(entry.name)]
-            candidates = self._candidates(place, entries)
-            artefacts = [await self._whole(wire, candidate) for candidate in candidates]
-            found += [artefact for artefact in artefacts if artefact is not None]
-            trace |= len(candidates) < sum(not entry.name.endswith(".ok") for entry in entries) or None in artefacts
-        for artefact in found:
-            wire.keep(artefact)
-        return found, trace
+        days = [day.name for day in await self._days(wire) if day.name >= first_day]
+        found: dict[tuple[str, str], Found] = {}
+        unfinished, gone = list[str](), list[str]()
+        for archived in (False, True):
+            for day in days:
+                entries = await self._entries(wire, f"{day}/{ARCHIVE}" if archived else day)
+                named = [entry for entry in entries if concerns(entry.name.removesuffix(SEAL))]
+                candidates = self._candidates(f"{day}/{ARCHIVE}" if archived else day, named)
+                files = {entry.name for entry in named if not entry.name.endswith(SEAL)}
+                unfinished += sorted(files - {candidate.file.name for candidate in candidates})
+                for candidate in candidates:
+                    artefact = await self._whole(wire, day, candidate)
+                    if artefact is None:
+                        gone.append(candidate.file.name)
+                    else:
+                        found.setdefault((artefact.name, artefact.sha256), Found(artefact, archived))
+        for each in found.values():
+            wire.keep(each.artefact)
+        in_archive = {each.artefact.name.rpartition("/")[2] for each in found.values() if each.archived}
+        return list(found.values()), unfinished + [name for name in gone if name not in in_archive]
 
     async def archive(self, artefact: Artefact, wire: SftpWire) -> bool:
         """Move an artefact to ``done/``, unless the bank has put something else in its place. Repeatable.
@@ -150,33 +205,33 @@ class Inbox:
         True when it lies in the inbox no more. What does not agree with its ``.ok`` stays, for its correction to come.
         """
         day, _, name = artefact.name.rpartition("/")
-        if not form.is_answer(name, self._org) or not form.is_day(day):
+        if not self._layout.is_answer(name) or not is_day(day):
             raise ValueError("not an artefact of this inbox")
-        source, target = f"{ROOT}/{day}/{name}", f"{ROOT}/{day}/{ARCHIVE}/{name}"
-        if name.endswith(".ack"):
-            there = await self._bounded(wire, source, form.ACK_LIMIT_BYTES)
+        source, target = f"{self._layout.root}/{day}/{name}", f"{self._layout.root}/{day}/{ARCHIVE}/{name}"
+        if not self._layout.is_sealed(name):
+            there = await self._bounded(wire, source, self._layout.limit_bytes(name))
             if there == artefact.content:
                 await wire.archive(source, target)
             return there is None or there == artefact.content
-        ok, result = form.split_result(artefact.content)
-        if await self._bounded(wire, f"{source}.ok", form.OK_LIMIT_BYTES) != ok or not form.agrees(ok, result):
+        seal, content = unsealed(artefact.content)
+        if await self._bounded(wire, source + SEAL, SEAL_LIMIT_BYTES) != seal or not self._layout.agrees(seal, content):
             return await wire.size(source) is None
-        if await wire.size(source) not in (None, len(result)):
+        if await wire.size(source) not in (None, len(content)):
             return False
         # The file before its .ok: cut between the two, an .ok without a file is left, which nobody reads.
         await wire.archive(source, target)
-        await wire.archive(f"{source}.ok", f"{target}.ok")
+        await wire.archive(source + SEAL, target + SEAL)
         return True
 
     async def _days(self, wire: SftpWire) -> list[Entry]:
         """The newest day directories, oldest first. By number and not by date: one named 99991231 hides no other."""
         entries = await self._entries(wire, "")
-        days = sorted((e for e in entries if e.is_directory and form.is_day(e.name)), key=lambda e: e.name)
+        days = sorted((e for e in entries if e.is_directory and is_day(e.name)), key=lambda e: e.name)
         return days[-self._directories :]
 
     async def _entries(self, wire: SftpWire, below: str) -> list[Entry]:
         try:
-            return await wire.entries(f"{ROOT}/{below}" if below else ROOT)
+            return await wire.entries(f"{self._layout.root}/{below}" if below else self._layout.root)
         except SftpMissing:
             return []
 
@@ -195,28 +250,32 @@ class Inbox:
         ]
         return changed + newest
 
-    def _candidates(self, day: str, entries: list[Entry]) -> list[_Candidate]:
+    def _candidates(self, below: str, entries: list[Entry]) -> list[_Candidate]:
         files = {entry.name: entry for entry in entries if entry.is_file}
         found = []
         for name, file in files.items():
-            ok = files.get(f"{name}.ok")
-            if form.is_answer(name, self._org) and (ok is not None or name.endswith(".ack")):
-                found.append(_Candidate(day, file, None if name.endswith(".ack") else ok))
+            if not self._layout.is_answer(name):
+                continue
+            seal = files.get(name + SEAL) if self._layout.is_sealed(name) else None
+            if seal is not None or not self._layout.is_sealed(name):
+                found.append(_Candidate(f"{self._layout.root}/{below}/{name}", file, seal))
         return sorted(found, key=lambda candidate: (candidate.mtime, candidate.file.name))
 
-    async def _read(self, wire: SftpWire, found: _Candidate, marks: _Marks, newest_time: int) -> Artefact | None:
+    async def _read(
+        self, wire: SftpWire, day: str, found: _Candidate, marks: _Marks, newest_time: int
+    ) -> Artefact | None:
         """The artefact when it is new; the marks are brought up to date."""
         key = _short(found.file.name.encode("ascii"))
-        aged = self._aged.setdefault(found.day, {})
+        aged = self._aged.setdefault(day, {})
         if key in marks and aged.get(found.file.name) == (found.stat, marks[key]):
             return None
         head = await self._head(wire, found)
         if head is None:
             return None
-        mark = _short(repr(found.stat[:2] if found.ok else ()).encode("ascii") + head)
+        mark = _short(repr(found.stat[:2] if found.seal else ()).encode("ascii") + head)
         artefact = None
         if marks.get(key) != mark:
-            artefact = await self._artefact(wire, found, head)
+            artefact = await self._artefact(wire, day, found, head)
             if artefact is None:
                 return None
             marks[key] = mark
@@ -225,21 +284,21 @@ class Inbox:
         return artefact
 
     async def _head(self, wire: SftpWire, found: _Candidate) -> bytes | None:
-        """The small part that changes when the bank rewrites a file: the acknowledgement, or a result's ``.ok``."""
-        if found.ok is None:
-            return await self._bounded(wire, found.path, form.ACK_LIMIT_BYTES)
-        return await self._bounded(wire, f"{found.path}.ok", form.OK_LIMIT_BYTES)
+        """What changes when the bank rewrites a file: the ``.ok`` of a sealed one, and of any other the whole."""
+        if found.seal is None:
+            return await self._bounded(wire, found.path, self._layout.limit_bytes(found.file.name))
+        return await self._bounded(wire, found.path + SEAL, SEAL_LIMIT_BYTES)
 
-    async def _whole(self, wire: SftpWire, found: _Candidate) -> Artefact | None:
+    async def _whole(self, wire: SftpWire, day: str, found: _Candidate) -> Artefact | None:
         head = await self._head(wire, found)
-        return None if head is None else await self._artefact(wire, found, head)
+        return None if head is None else await self._artefact(wire, day, found, head)
 
-    async def _artefact(self, wire: SftpWire, found: _Candidate, head: bytes) -> Artefact | None:
-        name = f"{found.day.removesuffix(f'/{ARCHIVE}')}/{found.file.name}"
-        if found.ok is None:
+    async def _artefact(self, wire: SftpWire, day: str, found: _Candidate, head: bytes) -> Artefact | None:
+        name = f"{day}/{found.file.name}"
+        if found.seal is None:
             return Artefact.of(name, head)
-        content = await self._bounded(wire, found.path, self._limit)
-        return None if content is None else Artefact.of(name, form.result_content(head, content))
+        content = await self._bounded(wire, found.path, self._layout.limit_bytes(found.file.name))
+        return None if content is None else Artefact.of(name, sealed(head, content))
 
     @staticmethod
     async def _bounded(wire: SftpWire, path: str, limit_bytes: int) -> bytes | None:
