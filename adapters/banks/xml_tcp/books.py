@@ -14,7 +14,8 @@ changed its list against its word, and all of it is read again. Evidence that is
 *Statements* are read one day after the other. A day that is not over, or whose statement is not made, answers 2007,
 and is asked again until it answers otherwise; no later day is asked before. The pages of a day become one artefact,
 and the cursor moves, only when they agree with each other and with count and sum of the day; pages that do not
-are dropped, told as a fault, and read anew; a question without an answer costs only itself. A day without bookings (1002) is a statement too: an empty one.
+are dropped, told as a fault, and read anew. A question without an answer costs only itself. A day without bookings
+(1002) is a statement too: an empty one.
 
 The first day of all is found by halving: the days before the bank's today answer, the days from today on say 2007.
 That takes seventeen questions, once. From there the reading begins ``first_statement_days`` earlier.

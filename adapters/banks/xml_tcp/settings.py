@@ -15,8 +15,8 @@ LINES_IN_A_SUBMISSION: Final = 500
 _LEAST_KEY_BYTES: Final = 16
 _MEBIBYTE: Final = 1024 * 1024
 
-_Account = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{1,32}\Z")]
-_BankNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}\Z")]
+_Account = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{1,32}$")]
+_BankNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 
 
 class XmlTcpSettings(BaseModel):
@@ -26,9 +26,9 @@ class XmlTcpSettings(BaseModel):
 
     tcp: TcpSettings
     encoding: Literal["gbk", "gb18030"]
-    version: str = Field(default="1.0", pattern=r"^[0-9A-Za-z.]{1,8}\Z")
-    channel: str = Field(pattern=r"^[0-9A-Za-z]{1,20}\Z")
-    corporation: str = Field(pattern=r"^[0-9A-Za-z]{1,20}\Z")  # CORPNO
+    version: str = Field(default="1.0", pattern=r"^[0-9A-Za-z.]{1,8}$")
+    channel: str = Field(pattern=r"^[0-9A-Za-z]{1,20}$")
+    corporation: str = Field(pattern=r"^[0-9A-Za-z]{1,20}$")  # CORPNO
     mac_key_file: KeyFile  # the key as the bank gave it, at least 16 bytes; a final line break is not part of it
     debit_accounts: tuple[_Account, ...] = Field(min_length=1, max_length=100)  # whose returns and statements are read
     own_bank_numbers: tuple[_BankNumber, ...] = ()  # CNAPS numbers that need no BANKNO; none = no line needs one
