@@ -157,7 +157,8 @@ def test_what_an_encoding_cannot_hold_is_refused(tmp_path: Path, name: str, gbk:
 @pytest.mark.parametrize("field", ["debit_name", "purpose"])
 def test_head_that_cannot_be_encoded_is_refused(bank: XmlTcpBank, field: str) -> None:
     """A debit name or purpose that GBK cannot hold stops the rendering, and the error does not quote it."""
-    submission = dataclasses.replace(SUBMISSION, **{field: "䶮某"})
+    change: dict[str, Any] = {field: "䶮某"}
+    submission = dataclasses.replace(SUBMISSION, **change)
     with pytest.raises(ValueError, match="encoding cannot hold it") as caught:
         bank.render(submission, SAMPLE_LINES, AT)
     assert "䶮" not in str(caught.value)

@@ -288,10 +288,10 @@ class Books:
             over, ahead = ((over + ahead) // 2, ahead) if ready else (over, (over + ahead) // 2)
             self._searched[account] = over, ahead
         # Asked once more: one "not ready" said in error would have led the search years back.
-        if await self._is_ready(wire, account, ahead, left) is not False:
-            self._searched.pop(account, None)
-            return None
-        return dt.date.fromordinal(ahead - self._settings.first_statement_days)
+        ready = await self._is_ready(wire, account, ahead, left)
+        if ready:
+            del self._searched[account]
+        return None if ready is not False else dt.date.fromordinal(ahead - self._settings.first_statement_days)
 
     async def _is_ready(self, wire: TcpWire, account: str, day: int, left: _Round) -> bool | None:
         """Whether the bank has closed a day (an ordinal); None when that is not known yet."""
