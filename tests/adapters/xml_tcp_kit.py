@@ -12,7 +12,7 @@ import datetime as dt
 import hmac
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -271,65 +271,3 @@ def item(number: int = 1, status: str = "2", code: str | None = None, **more: st
 
 def listing(*items: str, batch: str = BATCH) -> Reply:
     return Reply(body=f"<BODY>{xml(BATCHNO=batch)}<LIST>{''.join(items)}</LIST></BODY>")
-
-
-@dataclass
-class Booking:
-    """An item of a list of returns or of a statement."""
-
-    number: int
-    amount: str = "1500.00"
-    kind: str = "C"
-    code: str = "3056"
-    day: str = "20261124"
-    host: str = ""
-    spoilt: bool = False
-
-    def text(self, last: dict[str, str]) -> str:
-        fields = {
-            "BATCHNO": BATCH,
-            "REF": f"01JDF7BCDEFGHJKMNPQRSTVW{self.number:02d}",
-            "AMT": "1,500" if self.spoilt else self.amount,
-            **last,
-            "POSTDATE": self.day,
-            "HOSTREF": self.host or f"{self.kind}{self.number}",
-        }
-        return f"<ITEM>{xml(**fields)}</ITEM>"
-
-
-@dataclass
-class Books:
-    """The bank's own lists, served page by page. ``today`` is the first day that is not over."""
-
-    today: dt.date = dt.date(2026, 11, 25)
-    returns: list[Booking] = field(default_factory=list)
-    days: dict[str, list[Booking]] = field(default_factory=dict)
-    totals: dict[str, str] = field(default_factory=dict)  # a TOTALAMT that is not the sum
-
-    def serve(self, bank: FrontEnd) -> None:
-        bank.says("DF1004", self._returns)
-        bank.says("DF1005", self._day)
-
-    def _returns(self, seen: Seen) -> Reply:
-        first = int(seen["START"]) - 1
-        page = self.returns[first : first + int(seen["COUNT"])]
-        items = "".join(entry.text({"CODE": entry.code, "MSG": "退票"}) for entry in page)
-        return Reply(body=f"<BODY>{xml(TOTALNUM=str(len(self.returns)))}<LIST>{items}</LIST></BODY>")
-
-    def _day(self, seen: Seen) -> Reply:
-        if seen["DATE"] >= f"{self.today:%Y%m%d}":
-            return Reply("2007")
-        entries = self.days.get(seen["DATE"], [])
-        if not entries:
-            return Reply("1002")
-        fen = sum(int(e.amount.replace(".", "")) * (1 if e.kind == "C" else -1) for e in entries)
-        total = f"{'-' if fen < 0 else ''}{abs(fen) // 100}.{abs(fen) % 100:02d}"
-        first = int(seen["START"]) - 1
-        items = "".join(e.text({"KIND": e.kind}) for e in entries[first : first + int(seen["COUNT"])])
-        head = xml(
-            PAYACC=seen["PAYACC"],
-            DATE=seen["DATE"],
-            TOTALNUM=str(len(entries)),
-            TOTALAMT=self.totals.get(seen["DATE"], total),
-        )
-        return Reply(body=f"<BODY>{head}<LIST>{items}</LIST></BODY>")
