@@ -70,11 +70,12 @@ async def test_the_search_survives_small_rounds_and_a_lie(tmp_path: Path) -> Non
         serve, lies = collector.books._day, [Reply("2007")]
 
         def lying(seen: Seen) -> Reply:
-            return lies.pop() if lies and seen["DATE"] < "20200101" else serve(seen)
+            return lies.pop() if lies and seen["DATE"] < DAY else serve(seen)
 
         collector.met.bank.says("DF1005", lying)
         for _ in range(30):
             await collector.round()
+        assert not lies
         assert list(collector.statements()) == ["20261124"]
 
 
@@ -110,10 +111,15 @@ async def test_a_statement_not_made_yet_keeps_its_turn(today: Collector) -> None
 
 def change_count(books: Books) -> None:
     books.days["20261125"].append(Booking(9))
+    books.totals.clear()
 
 
 def change_sum(books: Books) -> None:
     books.totals["20261125"] = "7500.01"
+
+
+def mend_sum(books: Books) -> None:
+    books.totals.clear()
 
 
 def change_order(books: Books) -> None:
@@ -124,11 +130,12 @@ def lose_the_day(books: Books) -> None:
     books.days["20261125"] = []
 
 
-@pytest.mark.parametrize("change", [change_count, change_sum, change_order, lose_the_day])
+@pytest.mark.parametrize("change", [change_count, change_sum, mend_sum, change_order, lose_the_day])
 async def test_pages_that_change_under_our_hands_are_read_anew(today: Collector, change: Any) -> None:
     """When count, sum or order change between two pages nothing is given; the day as it is then is read whole."""
     today.books.days["20261125"] = [Booking(n) for n in range(1, 6)]
     today.books.today = dt.date(2026, 11, 26)
+    today.books.totals["20261125"] = "7500.01" if change is mend_sum else "7500.00"
     serve, pages = today.books._day, 0
 
     def changing(seen: Seen) -> Reply:
@@ -218,23 +225,36 @@ async def test_a_statement_has_a_bound(tmp_path: Path) -> None:
         assert collector.statements() == {}
 
 
+def parts(content: bytes) -> list[bytes]:
+    """The questions and answers of an artefact, each with its eight digits."""
+    found = []
+    while content:
+        size = 8 + int(content[:8])
+        found.append(content[:size])
+        content = content[size:]
+    return found
+
+
 async def test_a_kept_page_is_believed_only_whole(today: Collector) -> None:
     """An artefact cut at any byte, of another key, or whose answer belongs to another question, proves nothing."""
     today.books.days["20261125"] = [Booking(n) for n in range(1, 5)]
     today.books.returns = returns(7)
     today.books.today = dt.date(2026, 11, 26)
+    before = today.cursor
     back, day = await today.rest()
+    today.cursor = before
+    _, again = await today.rest()
     bank = today.met.adapter
     assert bank.statement(back) is None
-    size = int(day.content[:8])
-    question, answer = day.content[: 8 + size], day.content[8 + size :]
-    first_answer = answer[: 8 + int(answer[:8])]
+    first, first_answer, *second = parts(day.content)
     spoilt = [day.content[:end] for end in range(len(day.content))]
     spoilt += [
         day.content + back.content,
-        answer + question,
-        question + first_answer,  # a page is missing
-        question + back.content[8 + int(back.content[:8]) :],
+        first_answer + first,
+        first + first_answer,  # a page is missing
+        b"".join([*second, first, first_answer]),  # the pages in another order
+        b"".join([first, parts(again.content)[1], *second]),  # the same answer, but not to this question
+        first + parts(back.content)[1],
         day.content.replace(b"1500.00", b"1500.01", 1),
         day.content.replace(b"20261125", b"20261126", 1),
         b"-0000001x" * 2,
