@@ -24,15 +24,29 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Final, Self
+from typing import Final, Self
 
 import aiohttp
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from yarl import URL
 
 from adapters.contract import Artefact
+from adapters.wire.tls import KeyFile, TlsFiles, mutual_tls
+
+__all__ = [
+    "AnswerLost",
+    "AnswerUnusable",
+    "HttpAnswer",
+    "HttpFault",
+    "HttpLimits",
+    "HttpTransport",
+    "HttpWire",
+    "KeyFile",
+    "NotReached",
+    "TlsFiles",
+    "client_tls",
+]
 
 _CHUNK_BYTES: Final = 64 * 1024
 _OWN_HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "payout-gateway"}
@@ -79,41 +93,9 @@ class HttpLimits(BaseModel):
         return self
 
 
-def _is_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError("is no file")
-    return path
-
-
-def _beside_configuration(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base")
-    return path if base is None else Path(base) / path
-
-
-# A file that a configuration names and that must be there. Validated with ``context={"base": directory}``, a relative
-# path starts from that directory, as everywhere in the configuration.
-KeyFile = Annotated[Path, AfterValidator(_beside_configuration), AfterValidator(_is_file)]
-
-
-class TlsFiles(BaseModel):
-    """PEM files of a mutually authenticated connection. Only ``ca_file`` is trusted, not the machine's store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ca_file: KeyFile
-    certificate_file: KeyFile
-    private_key_file: KeyFile
-
-
 def client_tls(files: TlsFiles) -> ssl.SSLContext:
-    """The client's side of mutual TLS: at least 1.2, the peer's certificate and host name checked."""
-    # Not create_default_context(): that one writes session keys to wherever SSLKEYLOGFILE points.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_verify_locations(cafile=files.ca_file)
-    context.load_cert_chain(files.certificate_file, files.private_key_file)
-    return context
+    """Mutual TLS for HTTP/1.1."""
+    return mutual_tls(files, ["http/1.1"])
 
 
 @dataclass(frozen=True, slots=True)
