@@ -113,18 +113,22 @@ class Book:
         stamp = (self.ledger.next(), self.now_ms(), clock.wall_ms())
         self.ledger.put("answers", (*stamp, n, batch, 0, reference, status, code, 0, channel, artefact))
 
-    def tell(self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str]) -> None:
+    def tell(
+        self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str], amounts: bool = True
+    ) -> None:
         """Log what the bank says about these lines, all of one submission, in a sound artefact."""
-        self.say(self.told(lines, channel, artefact, codes))
+        self.say(self.told(lines, channel, artefact, codes, amounts))
 
-    def told(self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str]) -> list[Row]:
-        """What is said about these lines as they stand now, for `say` when it leaves."""
+    def told(
+        self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str], amounts: bool = True
+    ) -> list[Row]:
+        """What is said about these lines as they stand now, for `say` when it leaves; NULL for an untold amount."""
         rows: list[Row] = []
         for line in lines:
             if not line.misnamed:
                 line.told |= BIT[line.status]
             no, reference = (0, misname(line.reference)) if line.misnamed else (line.no, line.reference)
-            fen = line.paid_fen or line.amount_fen
+            fen = (line.paid_fen or line.amount_fen) if amounts else None
             whole = (line.submission.n, line.submission.batch, no, reference)
             rows.append((*whole, WORD[line.status], codes(line), fen, channel, artefact))
         return rows

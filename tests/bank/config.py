@@ -46,10 +46,9 @@ class ProgrammeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RccConfig:
-    """What only the file bank needs."""
+class FileAccess:
+    """What every bank needs that is spoken to in files over SFTP."""
 
-    org: str = "402XJ0001"
     user: str = "gateway"
     password: str = "gateway"
     authorized_keys: list[str] = field(default_factory=list)
@@ -57,6 +56,13 @@ class RccConfig:
     date_tolerance_days: int = 30
     poll_real_milliseconds: int = 60
     host_key: str = "keys/host_key"
+
+
+@dataclass(frozen=True, slots=True)
+class RccConfig(FileAccess):
+    """What only the file bank needs."""
+
+    org: str = "402XJ0001"
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class HeldBank:
             self.at_ms = min(self.at_ms + 600_000, end)
             while self.book.pass_due():
                 pass
-            self.desk._close_days()
+            self.desk.close_days()
 
     def rows(self, query: str, *arguments: Any) -> list[Row]:
         self.book.commit()

@@ -24,7 +24,7 @@ from gateway.approval import SigningKey
 from gateway.cli.calendar_export import calendar_csv, decreed_years
 from gateway.privacy import fresh_key_file
 from tests.bank import certificates
-from tests.bank.rcc_sftp import host_key
+from tests.bank.file_sftp import host_key
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 HEADER = DATA / "real_name_list" / "farmland_fertility_2026.json"
