@@ -31,6 +31,12 @@ async def _start_rcc(book: Book) -> Started:
     return await _start_files(book, RccDesk(book))
 
 
+async def _start_iso(book: Book) -> Started:
+    from tests.bank.iso_desk import IsoDesk
+
+    return await _start_files(book, IsoDesk(book))
+
+
 async def _start_files(book: Book, desk: FileDesk) -> Started:
     from tests.bank.file_sftp import serve as serve_sftp
 
@@ -60,7 +66,7 @@ async def _start_json(book: Book) -> Started:
     return {"port": port}, desk.callbacks.run(), runner.cleanup
 
 
-STARTS = {"rcc_file": _start_rcc, "json_https": _start_json}
+STARTS = {"rcc_file": _start_rcc, "json_https": _start_json, "iso20022": _start_iso}
 
 
 async def run(config: configuration.Config) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from tests.bank.config import Config
@@ -34,6 +34,7 @@ from tests.world import clock
 GRID_AFTER_REPORTS = 60  # a submission that was reported so often is reported four times a day only
 COARSE_GRID_MS = 6 * 3_600_000
 LINES_PER_COMMIT = 20_000
+NO_PLANS: Mapping[int, tuple[int, str]] = {}
 
 
 class Desk(Protocol):
@@ -163,19 +164,31 @@ class Book:
         self.last_transmission_ms[batch] = self.now_ms()
         return self.transmissions[batch]
 
-    def arrive(self, upload: Upload, transmission: int, verdict: str, code: str, fault: str | None) -> int:
-        """Keep what arrived; returns its number. The lines of a taken one are kept by `take`."""
+    def arrive(
+        self,
+        upload: Upload,
+        transmission: int,
+        verdict: str,
+        code: str,
+        fault: str | None,
+        plans: Mapping[int, tuple[int, str]] = NO_PLANS,
+    ) -> int:
+        """Keep what arrived; returns its number. The lines of a taken one are kept by `take`; of one that was refused
+        because of some lines, `plans` has for each of those how often its account was met before, and its plan."""
         n = self.ledger.next()
         payload = upload.payload if self.config.keep_payload else None
         head = (n, self.now_ms(), clock.wall_ms(), upload.batch, upload.source, transmission)
         body = (len(upload.payload), upload.digest, payload, verdict, code, len(upload.items), upload.total_fen)
         self.ledger.put("submissions", (*head, *body, upload.debit_account, upload.programme, fault or ""))
         if verdict != "taken":
-            self.ledger.put_all("lines", [(n, *item, 0, "") for item in upload.items])
+            self.ledger.put_all("lines", [(n, *item, *plans.get(item.line, (0, ""))) for item in upload.items])
+            for item in upload.items:
+                if item.line in plans:
+                    self.seen[item.account] = self.seen.get(item.account, 0) + 1
             self.untaken.update((item.reference, upload.batch) for item in upload.items)
         return n
 
-    def _known(self, upload: Upload) -> Submission | None:
+    def known(self, upload: Upload) -> Submission | None:
         """The earlier submission that this one repeats, as far as this bank deduplicates."""
         mode, earlier = self.config.deduplicate, self.batches.get(upload.batch)
         if mode == "none":
@@ -190,7 +203,7 @@ class Book:
 
     def take(self, upload: Upload, transmission: int, fault: str | None) -> Verdict:
         """Take, recognise or refuse a well-formed upload, by deduplication and funds; keeps it in the ledger."""
-        known = self._known(upload)
+        known = self.known(upload)
         if known is not None:
             return Verdict(self.arrive(upload, transmission, "duplicate", "DUPLICATE", fault), "duplicate", known)
         short = self.config.balance_fen is not None and upload.total_fen > self.balance_fen

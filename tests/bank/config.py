@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-PROFILES = ("rcc_file", "json_https")
+PROFILES = ("rcc_file", "json_https", "iso20022")
 DEDUPLICATION = ("none", "by_reference", "by_file_id", "window")
 SYNCHRONOUS = ("FULL", "NORMAL", "OFF")
 T = TypeVar("T")
@@ -66,6 +66,14 @@ class RccConfig(FileAccess):
 
 
 @dataclass(frozen=True, slots=True)
+class IsoConfig(FileAccess):
+    """What only the ISO 20022 bank needs."""
+
+    member_id: str = ""  # of this bank, as the debtor's agent; "" = any
+    whole_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JsonConfig:
     """What only the HTTPS bank needs."""
 
@@ -119,6 +127,7 @@ class Config:
     programme: ProgrammeConfig = field(default_factory=ProgrammeConfig)
     rcc_file: RccConfig = field(default_factory=RccConfig)
     json_https: JsonConfig = field(default_factory=JsonConfig)
+    iso20022: IsoConfig = field(default_factory=IsoConfig)
 
     def path(self, name: str) -> Path:
         """A configured path; relative ones belong to this bank's directory."""
@@ -159,6 +168,7 @@ def parse(given: dict[str, Any], base: Path) -> Config:
     raw["programme"] = programme_of(raw.get("programme", {}))
     raw["rcc_file"] = _section(RccConfig, raw.get("rcc_file", {}), "rcc_file")
     raw["json_https"] = _section(JsonConfig, raw.get("json_https", {}), "json_https")
+    raw["iso20022"] = _section(IsoConfig, raw.get("iso20022", {}), "iso20022")
     if raw.get("hours") is not None:
         raw["hours"] = _section(Hours, raw["hours"], "hours")
     config = _section(Config, raw, "configuration")

@@ -61,6 +61,10 @@ class FileResults(ABC, Generic[Row]):
     def code(self, line: Line) -> str:
         """The code that the file has beside a line."""
 
+    def tells(self, line: Line) -> bool:
+        """Whether this kind of file speaks of a line as it stands now; a late file may be overtaken by a return."""
+        return True
+
     def twisted(self) -> Mapping[str, Callable[[bytes], bytes]]:
         """Further faults of this profile: each makes an unsound file of a sound one."""
         return {}
@@ -87,6 +91,9 @@ class FileResults(ABC, Generic[Row]):
             self._unsound(submission, lines, name, body, now_ms)
 
     def _sound(self, submission: Submission, lines: list[Line], name: str, now_ms: int) -> None:
+        lines = [line for line in lines if self.tells(line)]
+        if not lines:
+            return
         body = self.body(submission, self.rows(lines), now_ms)
         artefact = self.tree.keep("res", name, submission.batch, submission.n, True, body)
         self.book.tell(lines, "res", name, self.code, self.amounts)

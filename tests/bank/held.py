@@ -1,4 +1,4 @@
-"""A bank inside the test's own process, its clock held by hand: for tests of the book and the file desk."""
+"""A bank inside the test's own process, its clock held by hand: for tests of the book and the desks of files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from tests.bank import hand
 from tests.bank.book import Book
 from tests.bank.config import parse
+from tests.bank.file_desk import FileDesk
 from tests.bank.ledger import Ledger, Row
 from tests.bank.programme import Programme
 from tests.bank.rcc_desk import RccDesk
@@ -25,12 +26,15 @@ PROCESSING_SECONDS = 60
 class HeldBank:
     """A file bank without its SFTP server; `wait` moves the clock, `crash` forgets everything but the disk."""
 
+    profile = "rcc_file"
+    desk: FileDesk
+
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         self.directory = directory
         self.at_ms = TUESDAY_TEN_MS
         monkeypatch.setattr(clock, "now_ms", lambda: self.at_ms)
         self._settings: dict[str, Any] = {
-            "profile": "rcc_file",
+            "profile": self.profile,
             "directory": str(directory),
             "synchronous": "OFF",
             "processing_seconds": PROCESSING_SECONDS,
@@ -42,10 +46,17 @@ class HeldBank:
         config = parse(self._settings, self.directory)
         self.ledger = Ledger(config.directory, config.synchronous)
         self.book = Book(config, self.ledger, Programme(config.seed, config.programme, config.profile))
-        self.book.desk = self.desk = RccDesk(self.book)
+        self.book.desk = self.desk = self.new_desk()
         load(self.book)
         self.desk.restore()
         resume(self.book)
+
+    def new_desk(self) -> FileDesk:
+        return RccDesk(self.book)
+
+    def drop(self, batch: str, lines: list[hand.Payment]) -> None:
+        """Put an upload where SFTP would have put it."""
+        hand.drop(self.directory, batch, hand.batch_file(batch, lines))
 
     def crash(self, **settings: Any) -> None:
         """End without a word and start again on the same disk."""
@@ -56,7 +67,7 @@ class HeldBank:
     def send(self, number: int, lines: list[hand.Payment]) -> str:
         """Upload a batch and let the desk look; returns its number."""
         batch = hand.batch_number(number)
-        hand.drop(self.directory, batch, hand.batch_file(batch, lines))
+        self.drop(batch, lines)
         self.desk.scan()
         return batch
 
@@ -90,12 +101,12 @@ class HeldBank:
         ]
 
 
-def held_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def held_banks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[HeldBank] = HeldBank) -> Iterator[Any]:
     """A factory of held banks; the body of a fixture."""
     made: list[HeldBank] = []
 
     def make(**settings: Any) -> HeldBank:
-        made.append(HeldBank(tmp_path / f"bank{len(made)}", monkeypatch, **settings))
+        made.append(kind(tmp_path / f"bank{len(made)}", monkeypatch, **settings))
         return made[-1]
 
     yield make

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from tests.bank.config import ConfigurationError, ProgrammeConfig
 
 RCC, JSON = "rcc_file", "json_https"
-BOTH = (RCC, JSON)
+ISO = "iso20022"
+FILES = (RCC, ISO)
+ALL = (*FILES, JSON)
 
 LINE_OUTCOMES: dict[str, tuple[str, ...]] = dict.fromkeys(
     (
@@ -26,20 +28,22 @@ LINE_OUTCOMES: dict[str, tuple[str, ...]] = dict.fromkeys(
         "credit_after_reject",
         "contradiction",
     ),
-    BOTH,
+    ALL,
 )
 SUBMISSION_FAULTS: dict[str, tuple[str, ...]] = {
-    "timeout_after_accept": BOTH,
-    "drop_after_accept": BOTH,
-    "timeout_before_accept": BOTH,
-    "drop_before_accept": BOTH,
-    "funds_short": BOTH,
+    "timeout_after_accept": ALL,
+    "drop_after_accept": ALL,
+    "timeout_before_accept": ALL,
+    "drop_before_accept": ALL,
+    "funds_short": ALL,
     "drop_after_txt": (RCC,),
-    "ack_missing": (RCC,),
-    "ack_late": (RCC,),
-    "refuse_format": (RCC,),
+    "ack_missing": FILES,
+    "ack_late": FILES,
+    "refuse_format": FILES,
     "refuse_digest": (RCC,),
     "refuse_agreement": (RCC,),
+    "refuse_signature": (ISO,),
+    "refuse_duplicate": (ISO,),
     "http_5xx_after_accept": (JSON,),
     "http_5xx_before_accept": (JSON,),
     "rate_limited": (JSON,),
@@ -56,14 +60,16 @@ SUBMISSION_FAULTS: dict[str, tuple[str, ...]] = {
     "hostile_slow": (JSON,),
 }
 RESULT_FAULTS: dict[str, tuple[str, ...]] = {
-    "result_truncated": (RCC,),
-    "result_duplicated": (RCC,),
-    "result_out_of_order": (RCC,),
-    "result_rewritten": (RCC,),
-    "result_unknown_reference": (RCC,),
-    "result_wrong_totals": (RCC,),
-    "result_late": (RCC,),
-    "hostile_names": (RCC,),
+    "result_truncated": FILES,
+    "result_duplicated": FILES,
+    "result_out_of_order": FILES,
+    "result_rewritten": FILES,
+    "result_unknown_reference": FILES,
+    "result_wrong_totals": FILES,
+    "result_late": FILES,
+    "hostile_names": FILES,
+    "hostile_entities": (ISO,),
+    "result_wrong_version": (ISO,),
     "callback_duplicated": (JSON,),
     "callback_reordered": (JSON,),
     "callback_lost": (JSON,),
@@ -73,8 +79,8 @@ RESULT_FAULTS: dict[str, tuple[str, ...]] = {
     "callback_unknown_reference": (JSON,),
 }
 QUERY_FAULTS: dict[str, tuple[str, ...]] = {
-    "query_timeout": BOTH,
-    "query_drop": BOTH,
+    "query_timeout": ALL,
+    "query_drop": ALL,
     "query_5xx": (JSON,),
     "query_stale": (JSON,),
     "query_not_found": (JSON,),

@@ -47,11 +47,20 @@ def _submissions(book: Book) -> None:
 
 
 def _lines(book: Book) -> None:
-    query = "SELECT submission, line, reference, account, amount_fen, plan FROM lines WHERE plan <> '' ORDER BY rowid"
+    query = (
+        "SELECT l.submission, l.line, l.reference, l.account, l.amount_fen, l.plan"
+        " FROM lines l JOIN submissions s ON s.n = l.submission WHERE s.verdict = 'taken' ORDER BY l.rowid"
+    )
     for n, no, reference, account, amount, plan in book.ledger.rows(query):
         book.add_line(book.by_number[n], no, reference, account, amount, read_plan(plan))
-    query = "SELECT l.reference, s.batch FROM lines l JOIN submissions s ON s.n = l.submission WHERE l.plan = ''"
-    book.untaken.update((reference, batch) for reference, batch in book.ledger.rows(query))
+    query = (
+        "SELECT l.reference, s.batch, l.account, l.plan"
+        " FROM lines l JOIN submissions s ON s.n = l.submission WHERE s.verdict <> 'taken'"
+    )
+    for reference, batch, account, plan in book.ledger.rows(query):
+        book.untaken[reference] = batch
+        if plan:  # for which the whole file was refused
+            book.seen[account] = book.seen.get(account, 0) + 1
 
 
 def _money(book: Book) -> None:
