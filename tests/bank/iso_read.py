@@ -26,6 +26,7 @@ _COUNT = re.compile(r"[0-9]{1,15}")
 _YUAN = re.compile(r"(0|[1-9][0-9]{0,14})\.([0-9]{2})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NAME_CHARACTERS, _REMITTANCE_CHARACTERS = 140, 140
 
 
@@ -144,7 +145,7 @@ def _words(parent: Element, *tags: str, most: int) -> str:
     """Free text of at most so many characters, without blanks around it."""
     element = _one(parent, *tags)
     text = element.text
-    _must(not element.children and 0 < len(text) <= most and text == text.strip() and text.isprintable())
+    _must(not element.children and 0 < len(text) <= most and text == text.strip() and not _UNSAFE.search(text))
     return text
 
 
