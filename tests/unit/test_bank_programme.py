@@ -92,9 +92,10 @@ def test_overrides_name_transmissions_and_results() -> None:
 
 
 def test_a_fault_of_the_other_profile_never_fires() -> None:
-    """One programme can serve both banks: what a profile cannot do is passed over."""
-    rates = {"rates": {"drop_after_txt": 5000, "unsigned_answer": 5000}}
-    for profile, own in (("rcc_file", "drop_after_txt"), ("json_https", "unsigned_answer")):
+    """One programme can serve all banks: what a profile cannot do is passed over."""
+    rates = {"rates": {"drop_after_txt": 5000, "unsigned_answer": 5000, "refuse_signature": 5000}}
+    own_faults = {"rcc_file": "drop_after_txt", "json_https": "unsigned_answer", "iso20022": "refuse_signature"}
+    for profile, own in own_faults.items():
         drawn = {Programme(1, programme_of(rates), profile).submission(f"DF{n}", 1) for n in range(200)}
         assert drawn == {None, own}
 
