@@ -251,6 +251,16 @@ def test_what_came_back_is_a_notice_and_not_a_report(make: Make) -> None:
     assert told_back == [("RETURNED", "AC04", 12_345)]
 
 
+def test_notices_are_numbered_on_over_a_restart(make: Make) -> None:
+    """No camt.054 takes the name of an earlier one."""
+    bank = make(programme=_programmed("credit_then_return:600", "credit_then_return:7200"))
+    bank.send(1, hand.payments(2))
+    bank.wait(HOUR_SECONDS)
+    bank.crash()
+    bank.wait(3 * HOUR_SECONDS)
+    assert list(bank.files("camt054")) == ["camt054_20261124_000001.xml", "camt054_20261124_000002.xml"]
+
+
 def test_every_code_of_the_table_reaches_the_wire(make: Make) -> None:
     """Each reason of the programme has its code, and a raw code goes out as it is, for tables to not know it."""
     reasons = {**{reason: code for reason, (code, _) in REASONS.items()}, "8888": "8888"}
@@ -293,6 +303,15 @@ def test_the_bad_line_counts_as_a_time_so_that_a_re_issue_can_succeed(make: Make
     bank.wait()
     assert bank.column("SELECT verdict FROM submissions") == ["refused", "taken"]
     assert bank.statuses(2) == [["ACCC", "ACCC"]]
+
+
+def test_a_known_file_is_not_judged_again(make: Make) -> None:
+    """Recognised before its lines are looked at: AM05, although a line would now be a bad one."""
+    programme = {"accounts": {hand.account(1): ["accept", "reject"]}}
+    bank = make(iso20022={"whole_file": True}, deduplicate="by_file_id", programme=programme)
+    for _ in range(2):
+        bank.send(1, hand.payments(1))
+    assert [code for _, code in bank.groups()] == ["", "AM05"]
 
 
 def test_a_bank_that_takes_good_lines_of_a_file_does_not_refuse_it(make: Make) -> None:

@@ -191,6 +191,21 @@ def test_each_fault_of_a_statement_fires_once_and_the_truth_follows(
     assert bank.column("SELECT fault FROM faults") == [fault]
 
 
+def test_a_late_statement_that_the_next_days_overtook_survives_a_crash(make: Make) -> None:
+    """What is missing after a restart is found by its day, not by what was written last."""
+    programme = {"results": {TUESDAY: ["result_late"]}, "repair_seconds": 2 * DAY_SECONDS}
+    bank = make(programme=programme)
+    bank.send(1, hand.payments(1))
+    bank.wait(DAY_SECONDS)
+    bank.send(2, hand.payments(1, start=11))
+    bank.wait(DAY_SECONDS)
+    assert list(bank.files("camt053")) == ["camt053_20261125.xml"]
+    bank.crash()
+    bank.wait(600)
+    assert list(bank.files("camt053")) == [TUESDAY, "camt053_20261125.xml"]
+    assert bank.column("SELECT count(*) FROM artefacts WHERE channel = 'statement'") == [2]
+
+
 def test_wrong_totals_of_a_statement_are_its_balances(make: Make) -> None:
     """The closing balance is a fen off what the entries make of the opening one."""
     bank = make(programme={"results": {TUESDAY: ["result_wrong_totals"]}})
