@@ -24,7 +24,7 @@ Started = tuple[dict[str, object], Coroutine[Any, Any, None], Callable[[], Await
 
 
 async def _start_rcc(book: Book) -> Started:
-    # Imported here: half of a bank's start is importing what the other profile needs.
+    # Imported here: half of a bank's start is importing what the other profiles need.
     from tests.bank.rcc_desk import RccDesk
     from tests.bank.rcc_sftp import serve as serve_sftp
 
@@ -54,6 +54,22 @@ async def _start_json(book: Book) -> Started:
     return {"port": port}, desk.callbacks.run(), runner.cleanup
 
 
+async def _start_xml(book: Book) -> Started:
+    from tests.bank.xml_desk import XmlDesk
+    from tests.bank.xml_server import XmlServer
+
+    book.desk = desk = XmlDesk(book)
+    load(book)
+    desk.restore()
+    resume(book)
+    server = XmlServer(desk)
+    port = await server.serve()
+    return {"port": port}, server.watch(), server.stop
+
+
+STARTS = {"rcc_file": _start_rcc, "json_https": _start_json, "xml_tcp": _start_xml}
+
+
 async def run(config: configuration.Config) -> int:
     """Serve until SIGTERM or SIGINT (0), or until something breaks (1)."""
     ledger = Ledger(config.directory, config.synchronous)
@@ -62,8 +78,7 @@ async def run(config: configuration.Config) -> int:
     book = Book(config, ledger, Programme(config.seed, config.programme, config.profile))
     control = Control(book)
     control.look()
-    start = _start_rcc if config.profile == "rcc_file" else _start_json
-    told, desk, stop = await start(book)
+    told, desk, stop = await STARTS[config.profile](book)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.bank import rcc_format as form
 from tests.bank.book import Book
+from tests.bank.limits import OUTSIDE_HOURS, Limits
 from tests.bank.model import Line, Submission, Upload
 from tests.bank.rcc_files import Tree
 from tests.bank.rcc_results import Results
@@ -29,6 +30,8 @@ class RccDesk:
         self.tree = Tree(book)
         self.results = Results(book, self.tree)
         self.arrived = asyncio.Event()
+        self.limits = Limits(book)
+        self._lying: set[Path] = set()  # uploads that came outside the hours
         self._stated_ms = 0  # a moment of the first day that still needs its statement
 
     # -- what the book asks for
@@ -58,8 +61,20 @@ class RccDesk:
             if day.is_dir():
                 for ok in sorted(day.glob("*.txt.ok")):
                     txt = ok.with_name(ok.name[:-3])
-                    if txt.exists():
+                    if not txt.exists():
+                        continue
+                    if self.limits.closed_ms:
+                        self._let_lie(txt)
+                    else:
                         self._take(txt, ok.read_bytes())
+
+    def _let_lie(self, txt: Path) -> None:
+        """No file code says "closed": a bank that takes nothing outside its hours looks at the upload when it opens."""
+        if txt not in self._lying:
+            self._lying.add(txt)
+            named = NAME.fullmatch(txt.name)
+            self.book.fault(OUTSIDE_HOURS, named[2] if named else txt.stem)
+            self.book.commit()
 
     def _take(self, txt: Path, ok: bytes) -> None:
         payload = txt.read_bytes()
@@ -86,7 +101,8 @@ class RccDesk:
         if ok != form.seal(empty.payload):
             raise form.Refused("F005")
         file = form.parse_batch(empty.payload)
-        if named is None or named.groups() != (file.org, file.batch, file.seq) or len(file.items) > self._most:
+        too_much = len(file.items) > self.book.config.max_lines or self.limits.too_big(empty.payload)
+        if named is None or named.groups() != (file.org, file.batch, file.seq) or too_much:
             raise form.Refused("F001")
         agreed = not self.rcc.debit_accounts or file.debit_account in self.rcc.debit_accounts
         if file.org != self.rcc.org or not agreed:
@@ -99,10 +115,6 @@ class RccDesk:
             raise form.Refused("F004")
         head = (empty.batch, empty.source, empty.payload, empty.digest, file.debit_account)
         return Upload(*head, file.items[0].programme, file.total_fen, file.items)
-
-    @property
-    def _most(self) -> int:
-        return self.book.config.max_lines
 
     def _judge(self, txt: Path, upload: Upload, transmission: int, fault: str | None) -> tuple[int, str, str]:
         """Take or refuse a readable upload: its number, the verdict, the file code."""

@@ -91,10 +91,11 @@ def test_overrides_name_transmissions_and_results() -> None:
     assert programme.result("x.01.res", 0) == "result_truncated"
 
 
-def test_a_fault_of_the_other_profile_never_fires() -> None:
-    """One programme can serve both banks: what a profile cannot do is passed over."""
-    rates = {"rates": {"drop_after_txt": 5000, "unsigned_answer": 5000}}
-    for profile, own in (("rcc_file", "drop_after_txt"), ("json_https", "unsigned_answer")):
+def test_a_fault_of_another_profile_never_fires() -> None:
+    """One programme can serve all banks: what a profile cannot do is passed over."""
+    owned = {"rcc_file": "drop_after_txt", "json_https": "unsigned_answer", "xml_tcp": "refuse_mac"}
+    rates = {"rates": dict.fromkeys(owned.values(), 5000)}
+    for profile, own in owned.items():
         drawn = {Programme(1, programme_of(rates), profile).submission(f"DF{n}", 1) for n in range(200)}
         assert drawn == {None, own}
 
@@ -118,7 +119,9 @@ def test_a_programme_with_a_slip_is_refused(given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"profile": "xml_tcp"}, {"deduplicate": "always"}, {"sede": 1}, {"rcc_file": {"orgs": "X"}}, {"hours": 8}],
+    [{}, {"profile": "telex"}, {"deduplicate": "always"}, {"sede": 1}, {"rcc_file": {"orgs": "X"}}, {"hours": 8}]
+    + [{"funds": "some"}, {"xml_tcp": {"framing": "digits6"}}, {"xml_tcp": {"encoding": "UTF-8"}}]
+    + [{"profile": "json_https", "funds": "in_order"}, {"hours": {"cut_off": "16:00"}}],
 )
 def test_a_configuration_with_a_slip_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
     """Unknown keys, profiles and modes are refused."""
