@@ -119,9 +119,11 @@ def test_a_programme_with_a_slip_is_refused(given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"profile": "telex"}, {"deduplicate": "always"}, {"sede": 1}, {"rcc_file": {"orgs": "X"}}, {"hours": 8}]
-    + [{"funds": "some"}, {"xml_tcp": {"framing": "digits6"}}, {"xml_tcp": {"encoding": "UTF-8"}}]
-    + [{"profile": "json_https", "funds": "in_order"}, {"hours": {"cut_off": "16:00"}}],
+    [
+        *({}, {"profile": "telex"}, {"deduplicate": "always"}, {"sede": 1}, {"rcc_file": {"orgs": "X"}}, {"hours": 8}),
+        *({"funds": "some"}, {"xml_tcp": {"framing": "digits6"}}, {"xml_tcp": {"encoding": "UTF-8"}}),
+        *({"profile": "json_https", "funds": "in_order"}, {"hours": {"cut_off": "16:00"}}),
+    ],
 )
 def test_a_configuration_with_a_slip_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
     """Unknown keys, profiles and modes are refused."""
