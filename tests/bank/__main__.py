@@ -25,7 +25,7 @@ Started = tuple[dict[str, object], Coroutine[Any, Any, None], Callable[[], Await
 
 
 async def _start_rcc(book: Book) -> Started:
-    # Imported here: half of a bank's start is importing what the other profile needs.
+    # Imported here: half of a bank's start is importing what the other profiles need.
     from tests.bank.rcc_desk import RccDesk
 
     return await _start_files(book, RccDesk(book))
@@ -66,7 +66,20 @@ async def _start_json(book: Book) -> Started:
     return {"port": port}, desk.callbacks.run(), runner.cleanup
 
 
-STARTS = {"rcc_file": _start_rcc, "json_https": _start_json, "iso20022": _start_iso}
+async def _start_xml(book: Book) -> Started:
+    from tests.bank.xml_desk import XmlDesk
+    from tests.bank.xml_server import XmlServer
+
+    book.desk = desk = XmlDesk(book)
+    load(book)
+    desk.restore()
+    resume(book)
+    server = XmlServer(desk)
+    port = await server.serve()
+    return {"port": port}, server.watch(), server.stop
+
+
+STARTS = {"rcc_file": _start_rcc, "json_https": _start_json, "xml_tcp": _start_xml, "iso20022": _start_iso}
 
 
 async def run(config: configuration.Config) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from tests.bank.book import Book
 from tests.bank.config import FileAccess
 from tests.bank.file_tree import Tree
+from tests.bank.limits import OUTSIDE_HOURS, Limits
 from tests.bank.model import Line, Submission, Upload
 from tests.bank.timing import DAY_MS, compact
 from tests.world import clock
@@ -39,7 +40,9 @@ class FileDesk(ABC):
         self.book = book
         self.access = access
         self.tree = tree
+        self.limits = Limits(book)
         self.arrived = asyncio.Event()
+        self._lying: set[Path] = set()  # uploads that came outside the hours
         self._stated_ms = 0  # a moment of the first day that still needs its statement
         self._stated: set[str] = set()  # days after it that have theirs
 
@@ -101,7 +104,17 @@ class FileDesk(ABC):
         for day in sorted(self.tree.inbox.iterdir()):
             if day.is_dir():
                 for path in self.uploads(day):
-                    self._take(path)
+                    if self.limits.closed_ms:
+                        self._let_lie(path)
+                    else:
+                        self._take(path)
+
+    def _let_lie(self, path: Path) -> None:
+        """No code says "closed": a bank that takes nothing outside its hours looks at the upload when it opens."""
+        if path not in self._lying:
+            self._lying.add(path)
+            self.book.fault(OUTSIDE_HOURS, self.batch_of(path))
+            self.book.commit()
 
     def _take(self, path: Path) -> None:
         payload = path.read_bytes()

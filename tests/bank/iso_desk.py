@@ -73,6 +73,7 @@ class IsoDesk(FileDesk):
         if (
             path.name != f"{file.message}.xml"
             or len(file.items) > self.book.config.max_lines
+            or self.limits.too_big(empty.payload)
             or days > self.iso.date_tolerance_days
             or self.iso.member_id not in ("", file.member)
         ):

@@ -60,7 +60,8 @@ class RccDesk(FileDesk):
             raise Refused("F005")
         file = form.parse_batch(empty.payload)
         named = NAME.fullmatch(path.name)
-        if named is None or named.groups() != (file.org, file.batch, file.seq) or len(file.items) > self._most:
+        too_much = len(file.items) > self.book.config.max_lines or self.limits.too_big(empty.payload)
+        if named is None or named.groups() != (file.org, file.batch, file.seq) or too_much:
             raise Refused("F001")
         agreed = not self.rcc.debit_accounts or file.debit_account in self.rcc.debit_accounts
         if file.org != self.rcc.org or not agreed:
@@ -73,10 +74,6 @@ class RccDesk(FileDesk):
             raise Refused("F004")
         head = (empty.batch, empty.source, empty.payload, empty.digest, file.debit_account)
         return Upload(*head, file.items[0].programme, file.total_fen, file.items)
-
-    @property
-    def _most(self) -> int:
-        return self.book.config.max_lines
 
     def judge(self, path: Path, upload: Upload, transmission: int, fault: str | None) -> tuple[int, str, str]:
         if fault in REFUSALS:

@@ -37,6 +37,7 @@ LINE_CODES = {
     "BANK_CODE_INVALID": ("3099", "行号错误"),
     "AMOUNT": ("3014", "金额错误"),
     "DUPLICATE": ("3051", "重复交易"),
+    "FUNDS_SHORT": ("3008", "账户余额不足"),
 }
 _STATUS = {RECEIVED: PENDING}
 _ORG = re.compile(r"[0-9A-Z]{1,9}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.bank.book import Book
-from tests.bank.model import BIT, WORD, Upload
+from tests.bank.model import BIT, FAILED, WORD, Upload
 from tests.bank.programme import read_plan
 
 # Faults of rcc_file that swallow a transmission before the bank could act: no submission row counts it.
 UNSEEN = ("timeout_before_accept", "drop_before_accept", "drop_after_txt")
 _BITS = {word: sum(bit for status, bit in BIT.items() if WORD[status] == word) for word in WORD.values()}
+_BITS |= dict.fromkeys(("NOT_TAKEN", "ABSENT"), BIT[FAILED])
 
 
 def load(book: Book) -> None:
