@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,14 @@ def test_a_file_that_breaks_the_structure_is_found_out(kind: str, old: bytes, ne
     """The witness for the published structure bites: each kind of breach is told."""
     assert old in FILES[kind]
     assert offences(FILES[kind].replace(old, new, 1)) != []
+
+
+def test_the_bank_does_not_lean_on_its_witness() -> None:
+    """The classes that judge its files write none of them, and its reader is not the one that the gateway uses."""
+    for path in Path(iso_write.__file__).parent.glob("*.py"):
+        assert not re.search(r"(import|from) (pyiso20022|xsdata|sepaxml|lxml)", path.read_text(encoding="utf-8")), (
+            path.name
+        )
 
 
 def test_the_twists_of_a_fault_are_what_they_are_called() -> None:
