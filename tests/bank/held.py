@@ -17,7 +17,8 @@ from tests.bank.ledger import Ledger, Row
 from tests.bank.programme import Programme
 from tests.bank.rcc_desk import RccDesk
 from tests.bank.restore import load, resume
-from tests.bank.xml_desk import Outcome, XmlDesk
+from tests.bank.xml_answers import Outcome
+from tests.bank.xml_desk import XmlDesk
 from tests.world import clock
 
 TUESDAY_TEN_MS = 1_795_485_600_000  # 2026-11-24T10:00:00+08:00

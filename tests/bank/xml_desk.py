@@ -8,78 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from enum import Enum, auto
-from typing import NamedTuple
 
 from tests.bank import xml_batch as form
 from tests.bank.book import Book
 from tests.bank.certificates import prepare
 from tests.bank.limits import Limits
 from tests.bank.model import Line, Submission, Upload
+from tests.bank.xml_answers import BOMB, MANNERS, REFUSALS, SAYS, TEXT, WORDS, Manner, Outcome
 from tests.bank.xml_format import FRAMINGS, Asked, Code, Unreadable, glance
 from tests.bank.xml_queries import Queries, Refused, Reply
 from tests.bank.xml_returns import Returns
 from tests.world import clock
-
-
-class Manner(Enum):
-    """How an answer travels; after anything but a whole one, the connection is closed."""
-
-    WHOLE = auto()
-    HANG = auto()  # nothing, but only after a while
-    DROP = auto()  # nothing
-    SHORT = auto()  # the first half of the frame
-    PLAIN = auto()  # a text instead of a frame
-    OVERSIZE = auto()  # a header that announces too much, and then too much
-    SLOW = auto()  # byte by byte
-
-
-TEXT = {
-    "0000": "受理成功",
-    "1000": "报文格式错误",
-    "1001": "字段错误",
-    "1002": "无此记录",
-    "2007": "系统忙,处理中",
-    "3008": "账户余额不足",
-    "3051": "批次重复",
-    "3058": "报文鉴别码错误",
-    "9999": "系统异常",
-}
-# fault -> what the reply to DF1001 says, or how it travels; what is not here is cut off without a word
-_SAYS = {
-    "answer_9999_after_accept": "9999",
-    "answer_9999_before_accept": "9999",
-    "answer_cics_after_accept": "CICS",
-    "answer_blank_after_accept": "",
-    "busy_2007_after_accept": "2007",
-    "busy_2007_before_accept": "2007",
-    "duplicate_3051_after_accept": "3051",
-}
-_MANNERS = {
-    "short_answer": Manner.SHORT,
-    "garbage_answer": Manner.PLAIN,
-    "hostile_oversize": Manner.OVERSIZE,
-    "hostile_slow": Manner.SLOW,
-    "timeout_before_accept": Manner.HANG,
-    "timeout_after_accept": Manner.HANG,
-    "query_timeout": Manner.HANG,
-    "query_drop": Manner.DROP,
-    "query_short": Manner.SHORT,
-}
-_REFUSALS = {"refuse_format": ("1001", "FORMAT"), "refuse_mac": ("3058", "MAC")}
-_WORDS = {"3008": "FUNDS_SHORT", "1000": "FORMAT", "1001": "FORMAT", "3058": "MAC"}
-BOMB = (
-    '<!DOCTYPE BANK [<!ENTITY a "aaaaaaaaaa">'
-    + "".join(f'<!ENTITY {one} "{f"&{other};" * 10}">' for other, one in zip("abcdefgh", "bcdefghi", strict=True))
-    + "]>"
-)
-
-
-class Outcome(NamedTuple):
-    """The document that leaves, and how."""
-
-    document: bytes
-    manner: Manner = Manner.WHOLE
 
 
 class XmlDesk:
@@ -185,7 +124,7 @@ class XmlDesk:
         """Nothing of these bytes is taken, or told."""
         if asked.trade == form.SUBMIT:
             upload = _unread(asked, document)
-            n = self.book.arrive(upload, self.book.transmission(upload.batch), "refused", _WORDS[code], None)
+            n = self.book.arrive(upload, self.book.transmission(upload.batch), "refused", WORDS[code], None)
             self.book.answer(n, upload.batch, "NOT_TAKEN", code, "reply")
             self.book.commit()
         return Outcome(self._reply(asked, code))
@@ -202,8 +141,8 @@ class XmlDesk:
             return self._lose(asked, upload, transmission, limit)
         fault = self.book.programme.submission(upload.batch, transmission) or ""
         self._remember(upload.batch, upload.source, upload.digest)
-        if fault in _REFUSALS:
-            return self._not_taken(asked, upload, transmission, _REFUSALS[fault][0], fault)
+        if fault in REFUSALS:
+            return self._not_taken(asked, upload, transmission, REFUSALS[fault][0], fault)
         if fault.endswith("_before_accept"):
             return self._lose(asked, upload, transmission, fault)
         verdict = self.book.take(upload, transmission, fault)
@@ -229,7 +168,7 @@ class XmlDesk:
         return known != (upload.source, upload.digest) or forgotten
 
     def _not_taken(self, asked: Asked, upload: Upload, transmission: int, code: str, fault: str | None) -> Outcome:
-        n = self.book.arrive(upload, transmission, "refused", _WORDS[code], fault)
+        n = self.book.arrive(upload, transmission, "refused", WORDS[code], fault)
         if fault:
             self.book.fault(fault, upload.batch, n)
         self.book.answer(n, upload.batch, "NOT_TAKEN", code, "reply")
@@ -242,8 +181,8 @@ class XmlDesk:
         self.book.fault(fault, upload.batch, n)
         self.book.commit()
         if fault in ("timeout_before_accept", "drop_before_accept"):
-            return Outcome(b"", _MANNERS.get(fault, Manner.DROP))
-        return Outcome(self._reply(asked, _SAYS.get(fault, "2007")))
+            return Outcome(b"", MANNERS.get(fault, Manner.DROP))
+        return Outcome(self._reply(asked, SAYS.get(fault, "2007")))
 
     def _taken(self, asked: Asked, n: int, batch: str, fault: str) -> Outcome:
         """The submission is in the book; what is answered is the fault's business."""
@@ -260,10 +199,10 @@ class XmlDesk:
             start, body, rest = self._reply(asked, "0000").partition(b"<BANK>")
             message = TEXT["0000"].encode(self.code.encoding)
             return Outcome(start + BOMB.encode() + body + rest.replace(message, b"&i;", 1))
-        if not fault or fault in _SAYS:
-            return Outcome(self._reply(asked, _SAYS.get(fault, "0000")))
+        if not fault or fault in SAYS:
+            return Outcome(self._reply(asked, SAYS.get(fault, "0000")))
         # Also not_found_until_settled and hidden: a gateway that was told 0000 would not ask whether it was taken.
-        return Outcome(self._reply(asked, "0000"), _MANNERS.get(fault, Manner.DROP))
+        return Outcome(self._reply(asked, "0000"), MANNERS.get(fault, Manner.DROP))
 
     # -- questions
 
@@ -285,7 +224,7 @@ class XmlDesk:
             return Outcome(self._reply(asked, "2007"))
         fault = self._fault(path, head.trade, fields)
         if fault in ("query_timeout", "query_drop"):
-            return Outcome(b"", _MANNERS[fault])
+            return Outcome(b"", MANNERS[fault])
         if fault == "query_9999":
             return Outcome(self._reply(asked, "9999"))
         if fault == "query_garbage":

@@ -6,7 +6,8 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 
-from tests.bank.xml_desk import Manner, Outcome, XmlDesk
+from tests.bank.xml_answers import Manner, Outcome
+from tests.bank.xml_desk import XmlDesk
 from tests.bank.xml_format import Unreadable
 
 HOSTILE_BYTES = 32 * 1024 * 1024

@@ -12,7 +12,7 @@ import pytest
 from tests.bank import hand, xml_format
 from tests.bank.held import HOUR_SECONDS, HeldMachine, held_banks
 from tests.bank.programme import SUBMISSION_FAULTS, XML
-from tests.bank.xml_desk import Manner
+from tests.bank.xml_answers import Manner
 
 Make = Callable[..., HeldMachine]
 SAMPLES = Path(hand.__file__).parent.parent / "data" / "xml_tcp"

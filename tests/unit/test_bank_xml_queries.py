@@ -11,7 +11,7 @@ import pytest
 from tests.bank import hand, outlook
 from tests.bank.held import HOUR_SECONDS, HeldMachine, held_banks
 from tests.bank.programme import QUERY_FAULTS, XML
-from tests.bank.xml_desk import Manner
+from tests.bank.xml_answers import Manner
 
 Make = Callable[..., HeldMachine]
 DAY_SECONDS = 24 * HOUR_SECONDS
