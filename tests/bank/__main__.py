@@ -16,6 +16,7 @@ from typing import Any
 from tests.bank import config as configuration
 from tests.bank.book import Book
 from tests.bank.control import Control
+from tests.bank.file_desk import FileDesk
 from tests.bank.ledger import Ledger
 from tests.bank.programme import Programme
 from tests.bank.restore import load, resume
@@ -24,11 +25,22 @@ Started = tuple[dict[str, object], Coroutine[Any, Any, None], Callable[[], Await
 
 
 async def _start_rcc(book: Book) -> Started:
-    # Imported here: half of a bank's start is importing what the other profile needs.
+    # Imported here: half of a bank's start is importing what the other profiles need.
     from tests.bank.rcc_desk import RccDesk
-    from tests.bank.rcc_sftp import serve as serve_sftp
 
-    book.desk = desk = RccDesk(book)
+    return await _start_files(book, RccDesk(book))
+
+
+async def _start_iso(book: Book) -> Started:
+    from tests.bank.iso_desk import IsoDesk
+
+    return await _start_files(book, IsoDesk(book))
+
+
+async def _start_files(book: Book, desk: FileDesk) -> Started:
+    from tests.bank.file_sftp import serve as serve_sftp
+
+    book.desk = desk
     load(book)
     desk.restore()
     resume(book)
@@ -54,6 +66,22 @@ async def _start_json(book: Book) -> Started:
     return {"port": port}, desk.callbacks.run(), runner.cleanup
 
 
+async def _start_xml(book: Book) -> Started:
+    from tests.bank.xml_desk import XmlDesk
+    from tests.bank.xml_server import XmlServer
+
+    book.desk = desk = XmlDesk(book)
+    load(book)
+    desk.restore()
+    resume(book)
+    server = XmlServer(desk)
+    port = await server.serve()
+    return {"port": port}, server.watch(), server.stop
+
+
+STARTS = {"rcc_file": _start_rcc, "json_https": _start_json, "xml_tcp": _start_xml, "iso20022": _start_iso}
+
+
 async def run(config: configuration.Config) -> int:
     """Serve until SIGTERM or SIGINT (0), or until something breaks (1)."""
     ledger = Ledger(config.directory, config.synchronous)
@@ -62,8 +90,7 @@ async def run(config: configuration.Config) -> int:
     book = Book(config, ledger, Programme(config.seed, config.programme, config.profile))
     control = Control(book)
     control.look()
-    start = _start_rcc if config.profile == "rcc_file" else _start_json
-    told, desk, stop = await start(book)
+    told, desk, stop = await STARTS[config.profile](book)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)

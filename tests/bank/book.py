@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from tests.bank.config import Config
@@ -17,15 +17,16 @@ from tests.bank.model import (
     BIT,
     FAILED,
     FINAL,
+    FUNDS_SHORT,
     PAID,
     PENDING,
     RETURNED,
     SUSPECT,
-    WORD,
     Line,
     Submission,
     Upload,
     stages,
+    word,
 )
 from tests.bank.programme import ACCEPT, ACCEPT_TEXT, Plan, Programme
 from tests.bank.timing import opening
@@ -34,6 +35,7 @@ from tests.world import clock
 GRID_AFTER_REPORTS = 60  # a submission that was reported so often is reported four times a day only
 COARSE_GRID_MS = 6 * 3_600_000
 LINES_PER_COMMIT = 20_000
+NO_PLANS: Mapping[int, tuple[int, str]] = {}
 
 
 class Desk(Protocol):
@@ -113,20 +115,24 @@ class Book:
         stamp = (self.ledger.next(), self.now_ms(), clock.wall_ms())
         self.ledger.put("answers", (*stamp, n, batch, 0, reference, status, code, 0, channel, artefact))
 
-    def tell(self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str]) -> None:
+    def tell(
+        self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str], amounts: bool = True
+    ) -> None:
         """Log what the bank says about these lines, all of one submission, in a sound artefact."""
-        self.say(self.told(lines, channel, artefact, codes))
+        self.say(self.told(lines, channel, artefact, codes, amounts))
 
-    def told(self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str]) -> list[Row]:
-        """What is said about these lines as they stand now, for `say` when it leaves."""
+    def told(
+        self, lines: list[Line], channel: str, artefact: str, codes: Callable[[Line], str], amounts: bool = True
+    ) -> list[Row]:
+        """What is said about these lines as they stand now, for `say` when it leaves; NULL for an untold amount."""
         rows: list[Row] = []
         for line in lines:
             if not line.misnamed:
                 line.told |= BIT[line.status]
             no, reference = (0, misname(line.reference)) if line.misnamed else (line.no, line.reference)
-            fen = line.paid_fen or line.amount_fen
+            fen = (line.paid_fen or line.amount_fen) if amounts else None
             whole = (line.submission.n, line.submission.batch, no, reference)
-            rows.append((*whole, WORD[line.status], codes(line), fen, channel, artefact))
+            rows.append((*whole, word(line), codes(line), fen, channel, artefact))
         return rows
 
     def say(self, told: list[Row]) -> None:
@@ -159,19 +165,31 @@ class Book:
         self.last_transmission_ms[batch] = self.now_ms()
         return self.transmissions[batch]
 
-    def arrive(self, upload: Upload, transmission: int, verdict: str, code: str, fault: str | None) -> int:
-        """Keep what arrived; returns its number. The lines of a taken one are kept by `take`."""
+    def arrive(
+        self,
+        upload: Upload,
+        transmission: int,
+        verdict: str,
+        code: str,
+        fault: str | None,
+        plans: Mapping[int, tuple[int, str]] = NO_PLANS,
+    ) -> int:
+        """Keep what arrived; returns its number. The lines of a taken one are kept by `take`; of one that was refused
+        because of some lines, `plans` has for each of those how often its account was met before, and its plan."""
         n = self.ledger.next()
         payload = upload.payload if self.config.keep_payload else None
         head = (n, self.now_ms(), clock.wall_ms(), upload.batch, upload.source, transmission)
         body = (len(upload.payload), upload.digest, payload, verdict, code, len(upload.items), upload.total_fen)
         self.ledger.put("submissions", (*head, *body, upload.debit_account, upload.programme, fault or ""))
         if verdict != "taken":
-            self.ledger.put_all("lines", [(n, *item, 0, "") for item in upload.items])
+            self.ledger.put_all("lines", [(n, *item, *plans.get(item.line, (0, ""))) for item in upload.items])
+            for item in upload.items:
+                if item.line in plans:
+                    self.seen[item.account] = self.seen.get(item.account, 0) + 1
             self.untaken.update((item.reference, upload.batch) for item in upload.items)
         return n
 
-    def _known(self, upload: Upload) -> Submission | None:
+    def known(self, upload: Upload) -> Submission | None:
         """The earlier submission that this one repeats, as far as this bank deduplicates."""
         mode, earlier = self.config.deduplicate, self.batches.get(upload.batch)
         if mode == "none":
@@ -186,10 +204,12 @@ class Book:
 
     def take(self, upload: Upload, transmission: int, fault: str | None) -> Verdict:
         """Take, recognise or refuse a well-formed upload, by deduplication and funds; keeps it in the ledger."""
-        known = self._known(upload)
+        known = self.known(upload)
         if known is not None:
             return Verdict(self.arrive(upload, transmission, "duplicate", "DUPLICATE", fault), "duplicate", known)
-        short = self.config.balance_fen is not None and upload.total_fen > self.balance_fen
+        left = self.balance_fen if self.config.balance_fen is not None else upload.total_fen
+        in_order = self.config.funds == "in_order"
+        short = left < (min(item.amount_fen for item in upload.items) if in_order else upload.total_fen)
         if short or fault == "funds_short":
             n = self.arrive(upload, transmission, "refused", "FUNDS_SHORT", fault)
             if not short:
@@ -197,8 +217,7 @@ class Book:
             return Verdict(n, "refused", None)
         n = self.arrive(upload, transmission, "taken", "", fault)
         submission = self.new_submission(n, upload, self.now_ms(), fault or "")
-        self._take_lines(submission, upload)
-        self.move_balance(-upload.total_fen, "taken", n)
+        self.move_balance(-self._take_lines(submission, upload, left), "taken", n)
         return Verdict(n, "taken", submission)
 
     def new_submission(self, n: int, upload: Upload, at_ms: int, fault: str) -> Submission:
@@ -218,24 +237,33 @@ class Book:
         self.batches.setdefault(upload.batch, []).append(submission)
         return submission
 
-    def _take_lines(self, submission: Submission, upload: Upload) -> None:
+    def _take_lines(self, submission: Submission, upload: Upload, left_fen: int) -> int:
+        """Plan every line; one that what is left does not cover fails, and the next is looked at. Returns what is
+        reserved."""
         rows: list[Row] = []
+        reserved_fen = 0
         repeats = self.config.deduplicate == "by_reference"
         for item in upload.items:
             nth = self.seen.get(item.account, 0)
             plan = self.programme.line(item.account, nth)
             if repeats and item.reference in self.references:
                 plan = Plan("reject", 0, "DUPLICATE")
+            if item.amount_fen > left_fen - reserved_fen:
+                plan = Plan("reject", 0, FUNDS_SHORT)
+            if plan.reason != FUNDS_SHORT:
+                reserved_fen += item.amount_fen
             rows.append((submission.n, *item, nth, ACCEPT_TEXT if plan is ACCEPT else plan.text()))
             self.add_line(submission, item.line, item.reference, item.account, item.amount_fen, plan)
         self.ledger.put_all("lines", rows)
         self.at(submission.base_ms, submission.lines)
+        return reserved_fen
 
     def add_line(self, submission: Submission, no: int, reference: str, account: str, amount: int, plan: Plan) -> None:
         line = Line(submission, no, reference, account, amount, plan)
         submission.lines.append(line)
-        self.references[reference] = line
-        self.seen[account] = self.seen.get(account, 0) + 1
+        if plan.reason != FUNDS_SHORT:  # else it was not taken: its reference may come again, and be paid
+            self.references[reference] = line
+            self.seen[account] = self.seen.get(account, 0) + 1
 
     # -- the passage of time
 
@@ -338,7 +366,7 @@ class _Pass:
             line.misnamed = action == "misname"
         elif action == "reject":
             line.status = FAILED
-            if bites and not fired:
+            if bites and not fired and plan.reason != FUNDS_SHORT:
                 self.back_fen[submission] = self.back_fen.get(submission, 0) + line.amount_fen
         elif action == "return":
             self._return(line)
@@ -352,7 +380,7 @@ class _Pass:
             self.book.fault(plan.kind, submission.batch, submission.n, line.reference)
         if replaying and line.told & BIT[line.status]:
             last = self.book.restored_last.get((submission.n, line.no))
-            if action != "again" or last == WORD[line.status]:
+            if action != "again" or last == word(line):
                 return
         (self.first if line.stage == 1 else self.later).setdefault(submission, []).append(line)
 
@@ -366,7 +394,7 @@ class _Pass:
         self.credits.append((*place, amount, line.post_date, line.host_ref))
 
     def _return(self, line: Line) -> None:
-        line.status = RETURNED
+        line.status, line.credited = RETURNED, (line.post_date, line.host_ref)
         restored = self.book.restored_returns.pop((line.submission.n, line.no), None)
         if restored is not None:
             line.post_date, line.host_ref = restored

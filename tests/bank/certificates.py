@@ -41,6 +41,7 @@ class Certificates:
         self.stranger_signing = keys / "stranger_signing.pem"
         self.stranger_signing_public = keys / "stranger_signing.pub.pem"
         self.id_cipher_key = keys / "id_cipher.key"  # 64 hexadecimal characters
+        self.mac_key = keys / "mac.key"  # text; its bytes as they stand are the key of xml_tcp
 
 
 def prepare(directory: Path, *names: str) -> Certificates:
@@ -58,6 +59,8 @@ def prepare(directory: Path, *names: str) -> Certificates:
         signing_key(private, "ED25519")
     if not paths.id_cipher_key.exists():
         _write(paths.id_cipher_key, secrets.token_hex(32).encode())
+    if not paths.mac_key.exists():
+        _write(paths.mac_key, secrets.token_hex(16).encode())
     return paths
 
 

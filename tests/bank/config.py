@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-PROFILES = ("rcc_file", "json_https")
+PROFILES = ("rcc_file", "json_https", "xml_tcp", "iso20022")
 DEDUPLICATION = ("none", "by_reference", "by_file_id", "window")
 SYNCHRONOUS = ("FULL", "NORMAL", "OFF")
+FUNDS = ("whole", "in_order")
+FRAMINGS = ("digits8", "spaces8", "flag1_6")
+ENCODINGS = ("GBK", "GB18030")
+NO_WORD_FOR_ONE_LINE = ("json_https",)  # profiles whose manual has no code for a line without funds
 T = TypeVar("T")
 
 
@@ -46,10 +50,9 @@ class ProgrammeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RccConfig:
-    """What only the file bank needs."""
+class FileAccess:
+    """What every bank needs that is spoken to in files over SFTP."""
 
-    org: str = "402XJ0001"
     user: str = "gateway"
     password: str = "gateway"
     authorized_keys: list[str] = field(default_factory=list)
@@ -57,6 +60,21 @@ class RccConfig:
     date_tolerance_days: int = 30
     poll_real_milliseconds: int = 60
     host_key: str = "keys/host_key"
+
+
+@dataclass(frozen=True, slots=True)
+class RccConfig(FileAccess):
+    """What only the file bank needs."""
+
+    org: str = "402XJ0001"
+
+
+@dataclass(frozen=True, slots=True)
+class IsoConfig(FileAccess):
+    """What only the ISO 20022 bank needs."""
+
+    member_id: str = ""  # of this bank, as the debtor's agent; "" = any
+    whole_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +98,33 @@ class JsonConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class XmlConfig:
+    """What only the front-end machine needs."""
+
+    framing: str = "digits8"
+    encoding: str = "GBK"
+    channel: str = "YKT01"
+    corporation: str = "65999901"
+    mac_key: str = "keys/mac.key"
+    tls: bool = False
+    ca: str = "keys/ca.pem"
+    certificate: str = "keys/server.pem"
+    key: str = "keys/server.key"
+    server_names: list[str] = field(default_factory=list)
+    debit_accounts: list[str] = field(default_factory=list)
+    date_tolerance_days: int = 30
+    idle_real_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Hours:
-    """When this bank works: "HH:MM" to "HH:MM" on these weekdays (0 = Monday)."""
+    """When this bank works: "HH:MM" to "HH:MM" on these weekdays (0 = Monday); what it does with the rest of time."""
 
     opens: str = "08:30"
     closes: str = "17:00"
     days: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    refuses: bool = False
+    cut_off: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +147,17 @@ class Config:
     deduplicate: str = "none"
     window_seconds: int = 86_400
     max_lines: int = 5_000
+    max_bytes: int | None = None
+    funds: str = "whole"
+    submit_interval_real_milliseconds: int = 0
+    query_interval_real_milliseconds: int = 0
     statements: bool = True
     hang_real_seconds: int = 30
     programme: ProgrammeConfig = field(default_factory=ProgrammeConfig)
     rcc_file: RccConfig = field(default_factory=RccConfig)
     json_https: JsonConfig = field(default_factory=JsonConfig)
+    xml_tcp: XmlConfig = field(default_factory=XmlConfig)
+    iso20022: IsoConfig = field(default_factory=IsoConfig)
 
     def path(self, name: str) -> Path:
         """A configured path; relative ones belong to this bank's directory."""
@@ -134,9 +179,16 @@ def _check(config: Config) -> None:
         (config.profile, PROFILES),
         (config.deduplicate, DEDUPLICATION),
         (config.synchronous, SYNCHRONOUS),
+        (config.funds, FUNDS),
+        (config.xml_tcp.framing, FRAMINGS),
+        (config.xml_tcp.encoding, ENCODINGS),
     ):
         if value not in allowed:
             raise ConfigurationError(f"{value!r} is none of {', '.join(allowed)}")
+    if config.funds == "in_order" and config.profile in NO_WORD_FOR_ONE_LINE:
+        raise ConfigurationError(f"{config.profile} has no word for one line without funds")
+    if config.hours is not None and config.hours.cut_off is not None and not config.hours.refuses:
+        raise ConfigurationError("a cut_off needs hours that refuse")
 
 
 def programme_of(given: object) -> ProgrammeConfig:
@@ -153,6 +205,8 @@ def parse(given: dict[str, Any], base: Path) -> Config:
     raw["programme"] = programme_of(raw.get("programme", {}))
     raw["rcc_file"] = _section(RccConfig, raw.get("rcc_file", {}), "rcc_file")
     raw["json_https"] = _section(JsonConfig, raw.get("json_https", {}), "json_https")
+    raw["xml_tcp"] = _section(XmlConfig, raw.get("xml_tcp", {}), "xml_tcp")
+    raw["iso20022"] = _section(IsoConfig, raw.get("iso20022", {}), "iso20022")
     if raw.get("hours") is not None:
         raw["hours"] = _section(Hours, raw["hours"], "hours")
     config = _section(Config, raw, "configuration")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import secrets
 import ssl
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.bank.certificates import Certificates
@@ -167,3 +169,108 @@ class Client:
             raw = await answer.read()
             signed = answer.content_type == "application/json"
             return Reply(answer.status, json.loads(raw) if signed else {}, dict(answer.headers), raw)
+
+
+@dataclass
+class XmlReply:
+    """A document of the front-end machine: its fields, and whether its MAC is right."""
+
+    head: dict[str, str]
+    body: dict[str, str]
+    items: list[dict[str, str]]
+    genuine: bool
+
+    @property
+    def code(self) -> str:
+        return self.head["RETCODE"]
+
+    def column(self, name: str) -> list[str]:
+        return [item[name] for item in self.items]
+
+
+@dataclass
+class Scribe:
+    """Writes documents to the front-end machine and reads what comes back."""
+
+    key: bytes
+    encoding: str = "GBK"
+    channel: str = "YKT01"
+    corporation: str = "65999901"
+    asked: int = 10**19
+
+    def document(self, trade: str, number: str, body: str, **changes: str) -> bytes:
+        """`changes` replace fields of HEAD; the MAC is right unless it is one of them."""
+        inner = body.encode(self.encoding)
+        head = {"TRCODE": trade, "VERSION": "1.0", "CHANNEL": self.channel, "CORPNO": self.corporation}
+        head |= {"REQSEQ": number, "REQDATE": "20261124", "REQTIME": "101530", "RESEND": "N", "MAC": self.mac(inner)}
+        fields = "".join(f"<{name}>{value}</{name}>" for name, value in (head | changes).items())
+        start = f'<?xml version="1.0" encoding="{self.encoding}"?><BANK><HEAD>{fields}</HEAD>'
+        return start.encode(self.encoding) + inner + b"</BANK>"
+
+    def mac(self, body: bytes) -> str:
+        made = hmac.HMAC(self.key, hashes.SM3())
+        made.update(body)
+        return made.finalize().hex()
+
+    def batch(self, batch: str, lines: list[Payment], more: dict[str, str] | None = None, **changes: str) -> bytes:
+        """A submission; `more` replaces fields of BODY."""
+        body = {"BATCHNO": batch, "PAYACC": DEBIT, "PAYNAME": "某某县财政局惠民惠农补贴专户", "SUMMARY": "边民补助"}
+        body |= {"TOTALNUM": str(len(lines)), "TOTALAMT": yuan(sum(line.fen for line in lines)), "PART": "1/1"}
+        listed = "".join(self.item(place, line) for place, line in enumerate(lines, 1))
+        fields = "".join(f"<{name}>{value}</{name}>" for name, value in (body | (more or {})).items())
+        whole = f"<BODY>{fields}<LIST>{listed}</LIST></BODY>"
+        return self.document("DF1001", batch.removeprefix("DF"), whole, **changes)
+
+    def item(self, place: int, line: Payment) -> str:
+        return (
+            f"<ITEM><SEQ>{place}</SEQ><REF>{line.reference}</REF><ACCNO>{line.account}</ACCNO>"
+            f"<ACCNAME>{line.name}</ACCNAME><IDTYPE>01</IDTYPE><IDNO>{line.id_no}</IDNO>"
+            f"<AMT>{yuan(line.fen)}</AMT></ITEM>"
+        )
+
+    def question(self, trade: str, **fields: str) -> bytes:
+        self.asked += 1
+        body = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+        return self.document(trade, str(self.asked), f"<BODY>{body}</BODY>" if body else "<BODY/>")
+
+    def read(self, document: bytes) -> XmlReply:
+        """Raises what the parser raises for anything that is no document."""
+        declaration, _, rest = document.partition(b"?>")
+        assert declaration.endswith(f'encoding="{self.encoding}"'.encode())
+        root = ET.fromstring(rest.decode(self.encoding))
+        head, body = ({field.tag: field.text or "" for field in part} for part in root)
+        items = [{field.tag: field.text or "" for field in item} for item in root.iter("ITEM")]
+        signed = rest[rest.index(b"<BODY") : rest.index(b"</BANK>")]
+        return XmlReply(head, body, items, head["MAC"] == self.mac(signed))
+
+
+HEADERS = {"digits8": "{:08d}", "spaces8": "{:<8d}", "flag1_6": "0{:<6d}"}
+
+
+@dataclass
+class XmlClient:
+    """Frames over one connection each; nothing is ever sent twice."""
+
+    port: int
+    scribe: Scribe
+    framing: str = "digits8"
+    tls: ssl.SSLContext | None = None
+
+    async def send(self, *documents: bytes) -> list[XmlReply]:
+        """Send documents one after another on one connection, then read as many answers."""
+        return [self.scribe.read(document) for document in await self.exchange(*documents)]
+
+    async def exchange(self, *documents: bytes) -> list[bytes]:
+        """As `send`, but the answers as bytes. Raises asyncio.IncompleteReadError where one is missing."""
+        header = HEADERS[self.framing]
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls, limit=2**20)
+        try:
+            for document in documents:
+                writer.write(header.format(len(document)).encode() + document)
+            answers = []
+            for _ in documents:
+                came = await reader.readexactly(len(header.format(0)))
+                answers.append(await reader.readexactly(int(came[1:] if self.framing == "flag1_6" else came)))
+            return answers
+        finally:
+            writer.close()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.bank import json_format as form
 from tests.bank.book import Book, misname
-from tests.bank.model import BIT, RECEIVED, WORD, Line, Submission
+from tests.bank.model import BIT, RECEIVED, Line, Submission, word
 from tests.bank.timing import dashed
 
 MOST_ITEMS = 500
@@ -113,7 +113,7 @@ class Queries:
             if not line.asked & bit:
                 line.asked |= bit
                 no, reference = (0, misname(line.reference)) if line.misnamed else (line.no, line.reference)
-                whole = (line.submission.n, line.submission.batch, no, reference, WORD[line.status])
+                whole = (line.submission.n, line.submission.batch, no, reference, word(line))
                 fen = line.paid_fen or line.amount_fen
                 told.append((*whole, form.reason_code(line), fen, "query", ""))
         self.book.say(told)

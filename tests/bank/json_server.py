@@ -13,12 +13,15 @@ from tests.bank import json_format as form
 from tests.bank.json_desk import JsonDesk
 from tests.bank.json_queries import Answer, Queries
 from tests.bank.json_signing import Gate
+from tests.bank.limits import OUTSIDE_HOURS, TOO_FAST, Limits
 from tests.bank.model import Submission, Upload
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 HOSTILE_BYTES = 32 * 1024 * 1024
+RATE_LIMITED = "rate_limited"
 SERVER_ERRORS = (500, 502, 503, 504)
 CALLBACK_FIRST_SECONDS = 10.0
+LONGEST_RETRY_AFTER_SECONDS = 3600
 
 
 class _Dropped(Exception):
@@ -36,6 +39,7 @@ class JsonServer:
         key = bytes.fromhex(config.path(self.json.id_cipher_key).read_text().strip())
         self._cipher = AESGCM(key)
         self._queries = Queries(desk.book)
+        self._limits = Limits(desk.book)
 
     async def serve(self) -> tuple[web.AppRunner, int]:
         """Listen; returns what to clean up, and the port."""
@@ -71,6 +75,9 @@ class JsonServer:
             return await self._submit(request, body)
         if request.method != "GET":
             return self._signed(request, Answer(405, {"code": "METHOD"}))
+        if self._limits.query_too_fast(request.raw_path):
+            self.book.commit()
+            return self._signed(request, Answer(429, {"code": "RATE_LIMITED"}))
         fault = self._queries.fault(request.raw_path)
         if fault in ("query_timeout", "query_drop"):
             await self._cut(hang=fault == "query_timeout")
@@ -88,7 +95,8 @@ class JsonServer:
         nonce = request.headers.get("X-Nonce", "")
         headers = self.desk.signer.headers(str(answer.status), request.raw_path, body + b" " * wrong, nonce)
         if answer.status == 429:
-            headers["Retry-After"] = "1"
+            closed_seconds = self._limits.closed_ms // 1000 if request.method == "POST" else 0
+            headers["Retry-After"] = str(max(1, min(closed_seconds, LONGEST_RETRY_AFTER_SECONDS)))
         return web.Response(status=answer.status, body=body, headers=headers, content_type="application/json")
 
     async def _cut(self, hang: bool) -> None:
@@ -103,14 +111,17 @@ class JsonServer:
             upload = form.parse_batch(body, self._cipher)
         except form.Malformed as problem:
             return self._refuse(request, _unread(body), 400, "FORMAT", str(problem))
-        too_many = len(upload.items) > self.book.config.max_lines
-        if too_many or request.headers.get("Idempotency-Key") != upload.batch:
+        too_much = len(upload.items) > self.book.config.max_lines or self._limits.too_big(body)
+        if too_much or request.headers.get("Idempotency-Key") != upload.batch:
             return self._refuse(request, upload, 400, "FORMAT", "head")
         if self.json.debit_accounts and upload.debit_account not in self.json.debit_accounts:
             return self._refuse(request, upload, 400, "FORMAT", "debtor")
         transmission = self.book.transmission(upload.batch)
+        limit = self._limits.submission()
+        if limit:
+            return await self._lose(request, upload, transmission, limit)
         fault = self.book.programme.submission(upload.batch, transmission) or ""
-        if fault == "rate_limited" or fault.endswith("_before_accept"):
+        if fault == RATE_LIMITED or fault.endswith("_before_accept"):
             return await self._lose(request, upload, transmission, fault)
         verdict = self.book.take(upload, transmission, fault)
         if verdict.verdict == "refused":
@@ -132,7 +143,7 @@ class JsonServer:
 
     async def _lose(self, request: web.Request, upload: Upload, transmission: int, fault: str) -> web.StreamResponse:
         """Nothing is taken; a 429 says so, everything else leaves the gateway in doubt."""
-        limited = fault == "rate_limited"
+        limited = fault in (RATE_LIMITED, TOO_FAST, OUTSIDE_HOURS)
         n = self.book.arrive(upload, transmission, "refused" if limited else "lost", fault.upper(), fault)
         self.book.fault(fault, upload.batch, n)
         if limited:

@@ -20,6 +20,10 @@ WORD = {
 }
 
 
+FUNDS_SHORT = "FUNDS_SHORT"  # the reason of a line that the balance did not cover
+NOT_EXECUTED = "not_executed"  # the plan of a line that the bank has and never carries out
+
+
 class Item(NamedTuple):
     """One line as it arrived."""
 
@@ -74,6 +78,7 @@ class Line:
         "account",
         "amount_fen",
         "asked",
+        "credited",
         "host_ref",
         "misnamed",
         "no",
@@ -98,10 +103,20 @@ class Line:
         self.stage = 0
         self.host_ref = ""
         self.post_date = ""
+        self.credited = ("", "")  # post date and host reference of a credit that came back
         self.paid_fen = 0  # what the credit moved; 0 = none yet
         self.told = 0  # bits of the statuses reported by file or callback
         self.asked = 0  # bits of the statuses told by query
         self.misnamed = False
+
+
+def word(line: Line) -> str:
+    """What the bank says about a line, as the ledger has it."""
+    if line.status == FAILED and line.plan.kind == NOT_EXECUTED:
+        return "ABSENT"
+    if line.status == FAILED and line.plan.reason == FUNDS_SHORT:
+        return "NOT_TAKEN"
+    return WORD[line.status]
 
 
 class Stage(NamedTuple):
@@ -123,7 +138,7 @@ def stages(plan: Plan, repair_ms: int) -> tuple[Stage, ...]:
             return _ACCEPT
         case "reject":
             return (Stage(0, "reject", True),)
-        case "reject_late":
+        case "reject_late" | "not_executed":
             return (Stage(0, "pend"), Stage(later, "reject", True))
         case "settle_late":
             return (Stage(0, "pend"), Stage(later, "credit", True))

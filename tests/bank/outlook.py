@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.bank.ledger import read_only
 
-NEVER_PAID = ("reject", "reject_late", "pending_for_ever")
+REJECTED = ("reject", "reject_late", "not_executed")
+NEVER_PAID = (*REJECTED, "pending_for_ever")
 
 
 def read(directory: Path) -> dict[str, int]:
@@ -24,10 +25,10 @@ def read(directory: Path) -> dict[str, int]:
             return int(db.execute(f"SELECT count(*) FROM {query}").fetchone()[0])
 
         paid = sum(number for plan, number in planned.items() if plan not in NEVER_PAID)
-        rejected = count("faults WHERE fault IN ('reject', 'reject_late') AND reference <> ''")
+        rejected = count(f"faults WHERE fault IN {REJECTED} AND reference <> ''")
         return {
             "credits": paid - count("credits"),
-            "rejections": planned.get("reject", 0) + planned.get("reject_late", 0) - rejected,
+            "rejections": sum(planned.get(plan, 0) for plan in REJECTED) - rejected,
             "returns": planned.get("credit_then_return", 0) - count("returns"),
             "pending_for_ever": planned.get("pending_for_ever", 0),
             "callbacks": count(

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from tests.bank.config import ConfigurationError, ProgrammeConfig
 
-RCC, JSON = "rcc_file", "json_https"
-BOTH = (RCC, JSON)
+RCC, JSON, XML, ISO = "rcc_file", "json_https", "xml_tcp", "iso20022"
+FILES = (RCC, ISO)
+ALL = (*FILES, JSON, XML)
 
 LINE_OUTCOMES: dict[str, tuple[str, ...]] = dict.fromkeys(
     (
@@ -26,44 +27,61 @@ LINE_OUTCOMES: dict[str, tuple[str, ...]] = dict.fromkeys(
         "credit_after_reject",
         "contradiction",
     ),
-    BOTH,
-)
+    ALL,
+) | {"not_executed": (XML,)}
+# A new name goes to the end of its table: the ladders of the profiles that do not have it stay what they were.
 SUBMISSION_FAULTS: dict[str, tuple[str, ...]] = {
-    "timeout_after_accept": BOTH,
-    "drop_after_accept": BOTH,
-    "timeout_before_accept": BOTH,
-    "drop_before_accept": BOTH,
-    "funds_short": BOTH,
+    "timeout_after_accept": ALL,
+    "drop_after_accept": ALL,
+    "timeout_before_accept": ALL,
+    "drop_before_accept": ALL,
+    "funds_short": ALL,
     "drop_after_txt": (RCC,),
-    "ack_missing": (RCC,),
-    "ack_late": (RCC,),
-    "refuse_format": (RCC,),
+    "ack_missing": FILES,
+    "ack_late": FILES,
+    "refuse_format": (*FILES, XML),
     "refuse_digest": (RCC,),
     "refuse_agreement": (RCC,),
+    "refuse_signature": (ISO,),
+    "refuse_duplicate": (ISO,),
     "http_5xx_after_accept": (JSON,),
     "http_5xx_before_accept": (JSON,),
     "rate_limited": (JSON,),
     "conflict_409_after_accept": (JSON,),
     "conflict_409_other_digest": (JSON,),
-    "garbage_answer": (JSON,),
+    "garbage_answer": (JSON, XML),
     "unsigned_answer": (JSON,),
     "callback_before_reply": (JSON,),
-    "not_found_until_settled": (JSON,),
-    "hidden": (JSON,),
+    "not_found_until_settled": (JSON, XML),
+    "hidden": (JSON, XML),
     "hostile_redirect": (JSON,),
-    "hostile_oversize": (JSON,),
+    "hostile_oversize": (JSON, XML),
     "hostile_gzip_bomb": (JSON,),
-    "hostile_slow": (JSON,),
+    "hostile_slow": (JSON, XML),
+    "refuse_mac": (XML,),
+    "answer_9999_after_accept": (XML,),
+    "answer_9999_before_accept": (XML,),
+    "answer_cics_after_accept": (XML,),
+    "answer_blank_after_accept": (XML,),
+    "busy_2007_after_accept": (XML,),
+    "busy_2007_before_accept": (XML,),
+    "duplicate_3051_after_accept": (XML,),
+    "wrong_mac_answer": (XML,),
+    "short_answer": (XML,),
+    "other_reqseq_answer": (XML,),
+    "hostile_entities": (XML,),
 }
 RESULT_FAULTS: dict[str, tuple[str, ...]] = {
-    "result_truncated": (RCC,),
-    "result_duplicated": (RCC,),
-    "result_out_of_order": (RCC,),
-    "result_rewritten": (RCC,),
-    "result_unknown_reference": (RCC,),
-    "result_wrong_totals": (RCC,),
-    "result_late": (RCC,),
-    "hostile_names": (RCC,),
+    "result_truncated": FILES,
+    "result_duplicated": FILES,
+    "result_out_of_order": FILES,
+    "result_rewritten": FILES,
+    "result_unknown_reference": FILES,
+    "result_wrong_totals": FILES,
+    "result_late": FILES,
+    "hostile_names": FILES,
+    "hostile_entities": (ISO,),
+    "result_wrong_version": (ISO,),
     "callback_duplicated": (JSON,),
     "callback_reordered": (JSON,),
     "callback_lost": (JSON,),
@@ -71,18 +89,22 @@ RESULT_FAULTS: dict[str, tuple[str, ...]] = {
     "callback_replayed": (JSON,),
     "callback_forged": (JSON,),
     "callback_unknown_reference": (JSON,),
+    "return_late": (XML,),
+    "return_repeated": (XML,),
 }
 QUERY_FAULTS: dict[str, tuple[str, ...]] = {
-    "query_timeout": BOTH,
-    "query_drop": BOTH,
+    "query_timeout": ALL,
+    "query_drop": ALL,
     "query_5xx": (JSON,),
-    "query_stale": (JSON,),
-    "query_not_found": (JSON,),
-    "query_garbage": (JSON,),
+    "query_stale": (JSON, XML),
+    "query_not_found": (JSON, XML),
+    "query_garbage": (JSON, XML),
+    "query_9999": (XML,),
+    "query_short": (XML,),
 }
 
 WITH_SECONDS = frozenset(
-    ("reject_late", "settle_late", "suspect_then_settle", "credit_then_return", "credit_after_reject")
+    ("reject_late", "settle_late", "suspect_then_settle", "credit_then_return", "credit_after_reject", "not_executed")
 )
 WITH_REASON = frozenset(("reject", "reject_late", "credit_then_return", "credit_after_reject", "contradiction"))
 TEN_THOUSAND = 10_000

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 
+from tests.bank.file_desk import Refused
 from tests.bank.model import FAILED, PAID, PENDING, RECEIVED, RETURNED, SUSPECT, Item, Line
 
 ENCODING = "gb18030"
@@ -36,6 +37,7 @@ LINE_CODES = {
     "BANK_CODE_INVALID": ("3099", "行号错误"),
     "AMOUNT": ("3014", "金额错误"),
     "DUPLICATE": ("3051", "重复交易"),
+    "FUNDS_SHORT": ("3008", "账户余额不足"),
 }
 _STATUS = {RECEIVED: PENDING}
 _ORG = re.compile(r"[0-9A-Z]{1,9}")
@@ -44,14 +46,6 @@ _REFERENCE = re.compile(r"[0-9A-Z]{1,26}")
 _ACCOUNT = re.compile(r"[0-9A-Za-z]{1,32}")
 _ID = re.compile(r"[0-9A-Z]{1,18}")
 _AMOUNT = re.compile(r"[0-9]{1,13}")
-
-
-class Refused(Exception):
-    """The file cannot be taken; `code` is the answer (F001...)."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class BatchFile(NamedTuple):

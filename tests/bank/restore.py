@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.bank.book import Book
-from tests.bank.model import BIT, WORD, Upload
+from tests.bank.model import BIT, FAILED, WORD, Upload
 from tests.bank.programme import read_plan
 
 # Faults of rcc_file that swallow a transmission before the bank could act: no submission row counts it.
 UNSEEN = ("timeout_before_accept", "drop_before_accept", "drop_after_txt")
 _BITS = {word: sum(bit for status, bit in BIT.items() if WORD[status] == word) for word in WORD.values()}
+_BITS |= dict.fromkeys(("NOT_TAKEN", "ABSENT"), BIT[FAILED])
 
 
 def load(book: Book) -> None:
@@ -47,11 +48,20 @@ def _submissions(book: Book) -> None:
 
 
 def _lines(book: Book) -> None:
-    query = "SELECT submission, line, reference, account, amount_fen, plan FROM lines WHERE plan <> '' ORDER BY rowid"
+    query = (
+        "SELECT l.submission, l.line, l.reference, l.account, l.amount_fen, l.plan"
+        " FROM lines l JOIN submissions s ON s.n = l.submission WHERE s.verdict = 'taken' ORDER BY l.rowid"
+    )
     for n, no, reference, account, amount, plan in book.ledger.rows(query):
         book.add_line(book.by_number[n], no, reference, account, amount, read_plan(plan))
-    query = "SELECT l.reference, s.batch FROM lines l JOIN submissions s ON s.n = l.submission WHERE l.plan = ''"
-    book.untaken.update((reference, batch) for reference, batch in book.ledger.rows(query))
+    query = (
+        "SELECT l.reference, s.batch, l.account, l.plan"
+        " FROM lines l JOIN submissions s ON s.n = l.submission WHERE s.verdict <> 'taken'"
+    )
+    for reference, batch, account, plan in book.ledger.rows(query):
+        book.untaken[reference] = batch
+        if plan:  # for which the whole file was refused
+            book.seen[account] = book.seen.get(account, 0) + 1
 
 
 def _money(book: Book) -> None:

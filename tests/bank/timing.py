@@ -14,7 +14,18 @@ def opening(at_ms: int, hours: Hours | None) -> int:
     """The first moment from `at_ms` on at which the bank works."""
     if hours is None:
         return at_ms
-    opens, closes = dt.time.fromisoformat(hours.opens), dt.time.fromisoformat(hours.closes)
+    return _from(at_ms, hours, hours.closes)
+
+
+def taking(at_ms: int, hours: Hours | None) -> int:
+    """The first moment from `at_ms` on at which the bank takes submissions: until its cut-off, where it refuses any."""
+    if hours is None or not hours.refuses:
+        return at_ms
+    return _from(at_ms, hours, hours.cut_off or hours.closes)
+
+
+def _from(at_ms: int, hours: Hours, until: str) -> int:
+    opens, closes = dt.time.fromisoformat(hours.opens), dt.time.fromisoformat(until)
     at = clock.moment(at_ms)
     if at.weekday() in hours.days and opens <= at.time() < closes:
         return at_ms

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.bank import hand, json_format, rcc_format
+from tests.bank.file_desk import Refused
 from tests.bank.model import FAILED, PAID, RETURNED, Line, Submission
 from tests.bank.programme import Plan
 
@@ -83,7 +84,7 @@ def test_a_file_with_one_fault_is_refused_with_its_code(old: bytes, new: bytes, 
     whole = (SAMPLES / f"{STEM}.txt").read_bytes()
     body = whole[: whole.index(b"T|3|")].replace(old, new, 1)
     assert body != whole[: whole.index(b"T|3|")]
-    with pytest.raises(rcc_format.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         rcc_format.parse_batch(body + f"T|3|271506|{hand.sm3(body)}\r\n".encode())
     assert refused.value.code == code
 
@@ -91,10 +92,10 @@ def test_a_file_with_one_fault_is_refused_with_its_code(old: bytes, new: bytes, 
 def test_a_file_cut_or_altered_is_refused() -> None:
     """A trailer whose digest does not match, or none, is never taken."""
     whole = (SAMPLES / f"{STEM}.txt").read_bytes()
-    with pytest.raises(rcc_format.Refused, match="F005"):
+    with pytest.raises(Refused, match="F005"):
         rcc_format.parse_batch(whole.replace(b"123456", b"123457"))
     for length in range(0, len(whole), 7):
-        with pytest.raises(rcc_format.Refused):
+        with pytest.raises(Refused):
             rcc_format.parse_batch(whole[:length])
 
 

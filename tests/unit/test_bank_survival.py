@@ -10,10 +10,13 @@ import pytest
 
 from tests.bank import hand, outlook
 from tests.bank.held import HOUR_SECONDS, HeldBank, held_banks
+from tests.bank.held_iso import HeldIso
 from tests.bank.ledger import Ledger
-from tests.bank.programme import LINE_OUTCOMES, RCC, RESULT_FAULTS
+from tests.bank.programme import FILES, LINE_OUTCOMES, RESULT_FAULTS
+from tests.bank.timing import compact
 
 Make = Callable[..., HeldBank]
+KINDS: tuple[type[HeldBank], ...] = (HeldBank, HeldIso)
 OPENING_FEN = 10**12
 IN_THE_END = {
     "reject": "REJECTED",
@@ -23,17 +26,18 @@ IN_THE_END = {
 }
 RATES = {
     **dict.fromkeys(LINE_OUTCOMES, 300),
-    **{name: 400 for name, profiles in RESULT_FAULTS.items() if RCC in profiles},
+    **{name: 400 for name, profiles in RESULT_FAULTS.items() if set(FILES) & set(profiles)},
     "ack_missing": 500,
     "ack_late": 500,
     "funds_short": 500,
     "refuse_format": 300,
+    "refuse_duplicate": 300,
 }
 
 
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    yield from held_banks(tmp_path, monkeypatch)
+@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.profile))
+def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    yield from held_banks(tmp_path, monkeypatch, request.param)
 
 
 class Killed(Exception):
@@ -70,8 +74,7 @@ class Killer:
 def _storm(bank: HeldBank, killer: Killer) -> None:
     """Forty batches, a kill somewhere in most of their lives, and then a month of quiet."""
     for number in range(1, 41):
-        batch = hand.batch_number(number)
-        hand.drop(bank.directory, batch, hand.batch_file(batch, hand.payments(15, start=number * 100)))
+        bank.drop(hand.batch_number(number), hand.payments(15, start=number * 100))
         killer.arm()
         try:
             bank.desk.scan()
@@ -117,3 +120,8 @@ def test_no_kill_moves_money_twice_or_loses_a_word(make: Make, monkeypatch: pyte
         " (SELECT submission FROM artefacts WHERE channel = 'ack')"
     )
     assert silent == []
+    today = compact(bank.at_ms)
+    for table, status in (("credits", "CREDITED"), ("returns", "RETURNED")):
+        booked = bank.rows(f"SELECT submission, line FROM {table} WHERE post_date < ?", today)
+        stated = bank.rows("SELECT submission, line FROM answers WHERE channel = 'statement' AND status = ?", status)
+        assert sorted(stated) == sorted(booked)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,6 +187,40 @@ def test_what_is_not_at_rest_may_still_owe_but_not_do_wrong(tmp_path: Path) -> N
     history.move(history.send(1, "REF1", batch="DFREF1"))
     history.move(history.send(1, "REF1", batch="DFREF1"))
     assert history.check("--running")[1]["counters"]["DP"] == 1
+
+
+@pytest.mark.parametrize("told", [{"period": ""}, {"programme": "耕地地力保护补贴", "period": ""}])
+def test_a_bank_that_is_told_less_knows_the_same_people(tmp_path: Path, told: dict[str, Any]) -> None:
+    """A credit at a bank that hears of no period, or of the purpose alone, belongs to its payout, receipt or not."""
+    history = fresh(tmp_path, 2)
+    history.paid(1, "REF1", **told)
+    unreported = history.send(2, "REF2", **told)
+    history.move(unreported)
+    assert history.check("--running")[1]["counters"] == ZERO
+    history.move(history.send(2, "REF2B", **told))
+    assert history.check("--running")[1]["counters"]["DP"] == 1
+
+
+def test_a_bank_that_is_told_another_purpose_pays_a_stranger(tmp_path: Path) -> None:
+    """Words that stand for no programme of this person are nobody's approval."""
+    history = fresh(tmp_path)
+    history.move(history.send(1, "REF1", programme="边民补助", period=""))
+    assert history.check("--running")[1]["counters"]["UB"] == 1
+
+
+def test_a_line_without_funds_may_travel_again(tmp_path: Path) -> None:
+    """Not taken, of one line, clears the transmission that it speaks of, no other; a later credit breaks no word."""
+    history = fresh(tmp_path)
+    first = history.send(1, "REF1")
+    history.answer(first, "NOT_TAKEN")
+    second = history.send(1, "REF1", batch="DF2")
+    history.answer(first, "NOT_TAKEN")  # asked once more about the first
+    history.move(second)
+    history.tell(1, 1, "credited", "REF1")
+    status, summary, printed = history.check()
+    assert (summary["counters"], summary["bank_broke_word"], status) == (ZERO, 0, 0), printed
+    history.send(1, "REF1", batch="DF3")
+    assert history.check()[1]["counters"]["BR"] == 1
 
 
 def test_a_corrected_id_still_belongs_to_its_payout(tmp_path: Path) -> None:

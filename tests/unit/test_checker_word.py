@@ -108,6 +108,21 @@ def test_a_contradiction_in_a_file_counts_from_when_the_file_was_read(tmp_path: 
     assert history.check()[0] == 0
 
 
+def test_another_amount_counts_from_when_an_amount_was_told(tmp_path: Path) -> None:
+    """A bank whose results carry no amounts tells a wrong one in its statement: nobody can know it before."""
+    history = history_of_one(tmp_path)
+    sent = history.send(1, "REF1")
+    history.move(sent, amount_fen=sent.amount_fen + 1)
+    history.answer(sent, "CREDITED", amount_told=False)
+    history.tell(1, 1, "credited", "REF1")
+    status, summary, printed = history.check()
+    assert (summary["bank_broke_word"], status) == (1, 0), printed
+    history.answer(sent, "CREDITED", channel="query")
+    assert history.check()[0] == 1  # told now, and no conflict reported
+    history.report(conflict=1)
+    assert history.check()[0] == 0
+
+
 def test_an_honest_bank_breaks_no_word(tmp_path: Path) -> None:
     """A return after a credit, or a resend after a true absence, is nobody's broken word."""
     history = history_of_one(tmp_path)

@@ -214,14 +214,21 @@ class History:
         )
 
     def answer(
-        self, sent: Sent, status: str, *, whole: bool = False, channel: str = "query", artefact: str = ""
+        self,
+        sent: Sent,
+        status: str,
+        *,
+        whole: bool = False,
+        channel: str = "query",
+        artefact: str = "",
+        amount_told: bool = True,
     ) -> None:
         n, at_ms, wall_ms = self.tick()
         self.database.execute(
             "INSERT INTO answers (n, at_ms, wall_ms, submission, batch, line, reference, status, amount_fen, channel,"
             " artefact) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             (n, at_ms, wall_ms, sent.submission, sent.batch, 0 if whole else sent.line,
-             "" if whole else sent.reference, status, sent.amount_fen, channel, artefact),
+             "" if whole else sent.reference, status, sent.amount_fen if amount_told else None, channel, artefact),
         )  # fmt: skip
 
     def paid(self, line: int, reference: str, attempt: int = 1, **changes: Any) -> Sent:

@@ -85,6 +85,7 @@ class Payout:
     details: Details
     refused: str
     orders: list[Order] = field(default_factory=list)
+    purpose: str = ""  # the words for the programme that a bank is told
 
     @property
     def name(self) -> str:
@@ -235,7 +236,14 @@ def _judge(key: BatchKey, head: Mapping[str, Any], parts: list[Message], tables:
         account, bank_no = lines.where(item, tables)
         details = Details(lines.legal_name(item["name"]), item["id_no"].upper(), account, bank_no, item["phone"])
         payouts[item["line"]] = Payout(
-            key, item["line"], head["programme"], head["period"], lines.fen(item["amount"]) or 0, details, refused
+            key,
+            item["line"],
+            head["programme"],
+            head["period"],
+            lines.fen(item["amount"]) or 0,
+            details,
+            refused,
+            purpose=tables.programmes[head["programme"]],
         )
     return Batch(key, payouts, completed_ms)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT"})  # the line statuses after which a payout may travel again
+# The line statuses after which a payout may travel again.
+CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT", "NOT_TAKEN"})
 AT_ONCE = frozenset({"reply", "query"})  # channels whose answer is delivered as it is given
 
 
@@ -98,13 +99,11 @@ class Ledgers:
     def clearing(self, rail: Rail, batch: str, submission: int) -> list[Answer]:
         """Answers that can prove one transmission to be over: about its line, about its batch, never about another.
 
-        A refusal as a whole speaks of the bytes it answers; an absence speaks of everything that came before it.
+        "Not taken", of a line or of the whole, speaks of the bytes it answers; an absence of all that came before it.
         """
         said = [one for one in rail.answers if one.status in CLEARS_LINE]
-        for one in self.whole.get((rail.bank, batch), []):
-            if one.status == "ABSENT" or (one.status == "NOT_TAKEN" and one.submission == submission):
-                said.append(one)
-        return said
+        said += [one for one in self.whole.get((rail.bank, batch), []) if one.status in ("ABSENT", "NOT_TAKEN")]
+        return [one for one in said if one.status != "NOT_TAKEN" or one.submission == submission]
 
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""

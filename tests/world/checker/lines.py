@@ -28,10 +28,13 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What people maintain beside the lists: agreements by (county, bank number), programmes, accounts kept by ID."""
+    """What people maintain beside the lists: agreements by (county, bank number), programmes, accounts kept by ID.
+
+    A programme has the words by which a bank without programme codes hears of it.
+    """
 
     agreements: Mapping[tuple[str, str], tuple[Agreement, ...]]
-    programmes: frozenset[str]
+    programmes: Mapping[str, str]  # code -> what a bank is told
     accounts: Mapping[str, tuple[str, str]]  # ID number -> account, bank number
 
     @classmethod
@@ -44,7 +47,7 @@ class Tables:
             kept[row["id_no"].upper()] = (row["account"], row["bank_no"])
         return cls(
             {key: tuple(found) for key, found in of.items()},
-            frozenset(row["code"] for row in _rows(programmes)),
+            {row["code"]: row["bank_purpose"] for row in _rows(programmes)},
             kept,
         )
 

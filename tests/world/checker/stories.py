@@ -1,7 +1,8 @@
 """Joins the three sources: each approved payout with its orders, its rails at the banks, and what finance was told.
 
 A rail (everything one bank knows under one reference) belongs to the payout of the same person, programme and period:
-that holds even for a credit which the gateway never reported. Only where that leaves a choice do the receipts decide.
+that holds even for a credit which the gateway never reported. A bank that is told no period, or the programme by its
+purpose alone, knows less. Only where that leaves a choice do the receipts decide.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ def _give_rails(stories: dict[tuple[BatchKey, int], Story], ledgers: Ledgers, to
         numbers = {payout.details.id_no, *(o.details["id_no"].upper() for o in payout.orders if "id_no" in o.details)}
         for number in numbers:
             people.setdefault((payout.programme, payout.period, number), []).append(story)
+            for told_of in {payout.programme, payout.purpose}:
+                people.setdefault((told_of, "", number), []).append(story)
     strangers: list[Rail] = []
     for rail in ledgers.rails.values():
         if not rail.transmissions:  # a reference that a bank made up

@@ -40,7 +40,9 @@ def _of_rail(rail: Rail, ledgers: Ledgers) -> Iterator[tuple[str, int | None]]:
     for credit in rail.credits:
         sent = [one for one in rail.transmissions if one.n == credit.submission]
         if sent and all(one.amount_fen != credit.amount_fen for one in sent):
-            yield "credited another amount", credited_told
+            # A bank whose results carry no amounts tells it in the day's statement only.
+            with_amount = [one for one in rail.answers if one.status == "CREDITED" and one.amount_fen is not None]
+            yield "credited another amount", _told(with_amount, ledgers)
         rejected = [one for one in rail.answers if one.status == "REJECTED" and one.n > credit.submission]
         rejected = [one for one in rejected if one.submission in (0, credit.submission)]
         if any(one.n < credit.n for one in rejected):

@@ -1,4 +1,4 @@
-"""The file bank's SFTP server: real SSH, one user, the bank's tree as root, and faults at the renames and openings."""
+"""A file bank's SFTP server: real SSH, one user, the bank's tree as root, and faults at the renames and openings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import asyncssh
 
 from tests.bank.book import Book
-from tests.bank.rcc_desk import NAME, RccDesk
+from tests.bank.file_desk import FileDesk
 from tests.bank.restore import UNSEEN
 
 WRITING_FLAGS = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND | asyncssh.FXF_CREAT
@@ -34,31 +34,32 @@ def _absolute(path: bytes) -> str:
 class _Login(asyncssh.SSHServer):
     """One user, by key or by password."""
 
-    def __init__(self, desk: RccDesk) -> None:
-        self._rcc = desk.rcc
-        self._keys = [asyncssh.import_public_key(key) for key in desk.rcc.authorized_keys]
+    def __init__(self, desk: FileDesk) -> None:
+        self._access = desk.access
+        self._keys = [asyncssh.import_public_key(key) for key in desk.access.authorized_keys]
 
     def password_auth_supported(self) -> bool:
-        return bool(self._rcc.password)
+        return bool(self._access.password)
 
     def validate_password(self, username: str, password: str) -> bool:
-        return username == self._rcc.user and password == self._rcc.password
+        return username == self._access.user and password == self._access.password
 
     def public_key_auth_supported(self) -> bool:
         return bool(self._keys)
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == self._rcc.user and key in self._keys
+        return username == self._access.user and key in self._keys
 
 
 class _Files(asyncssh.SFTPServer):
     """The tree as the gateway sees it, with the faults that a transport can have."""
 
-    def __init__(self, chan: asyncssh.SSHServerChannel[bytes], desk: RccDesk, queries: dict[str, int]) -> None:
+    def __init__(self, chan: asyncssh.SSHServerChannel[bytes], desk: FileDesk, queries: dict[str, int]) -> None:
         super().__init__(chan, chroot=str(desk.tree.root).encode())
         self._desk = desk
         self._book: Book = desk.book
         self._queries = queries
+        self._inbox, self._outbox = (f"/{side.name}/" for side in (desk.tree.inbox, desk.tree.outbox))
 
     # -- writing: the renames are what the bank acts on
 
@@ -77,19 +78,19 @@ class _Files(asyncssh.SFTPServer):
     def _fault_of(self, newpath: bytes) -> str:
         """The fault that bites at this rename, logged; "" for none."""
         path = _absolute(newpath)
-        name = posixpath.basename(path)
-        named = NAME.fullmatch(name.removesuffix(".ok"))
-        if named is None or not path.startswith("/up/"):
+        if not path.startswith(self._inbox):
             return ""
-        batch = named[2]
+        name = posixpath.basename(path)
+        batch, complete = self._desk.transmits(name)
+        if not batch:
+            return ""
         fault = self._book.programme.submission(batch, self._book.transmissions.get(batch, 0) + 1) or ""
-        at_ok = name.endswith(".ok")
         transport = fault.startswith(("timeout_", "drop_"))
-        if not transport or at_ok == (fault == "drop_after_txt"):
+        if not transport or complete == (fault == "drop_after_txt"):
             return ""
         if fault in UNSEEN:
             self._book.transmissions[batch] = self._book.transmissions.get(batch, 0) + 1
-        self._book.fault(fault, batch, detail=posixpath.basename(path))
+        self._book.fault(fault, batch, detail=name)
         self._book.commit()
         return fault
 
@@ -98,7 +99,7 @@ class _Files(asyncssh.SFTPServer):
             await self._break_off(fault)
 
     async def _after(self, newpath: bytes, fault: str) -> None:
-        if newpath.endswith(b".ok"):
+        if self._desk.transmits(posixpath.basename(_absolute(newpath)))[1]:
             self._desk.arrived.set()
         if fault:
             await self._break_off(fault)
@@ -114,7 +115,7 @@ class _Files(asyncssh.SFTPServer):
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         name = _absolute(path)
-        if name.startswith("/down/") and not pflags & WRITING_FLAGS:
+        if name.startswith(self._outbox) and not pflags & WRITING_FLAGS:
             self._queries[name] = nth = self._queries.get(name, 0) + 1
             fault = self._book.programme.query(name, nth)
             if fault is not None:
@@ -128,7 +129,7 @@ class _Files(asyncssh.SFTPServer):
         path = Path(getattr(file_obj, "name", b"").decode())
         name = f"{path.parent.name}/{path.name}"
         number = self._desk.tree.artefacts.get(name)
-        ours = number is not None and data and self._desk.tree.down in path.parents
+        ours = number is not None and data and self._desk.tree.outbox in path.parents
         if ours and offset + len(data) >= os.fstat(cast(BinaryIO, file_obj).fileno()).st_size:
             # Durable before the last bytes leave: whoever acts on them was told, whatever becomes of this bank.
             self._book.delivered(cast(int, number), "read", name)
@@ -138,17 +139,17 @@ class _Files(asyncssh.SFTPServer):
     async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         async for entry in super().scandir(path):
             yield entry
-        if self._desk.tree.hostile_listings and b"down/" in path:
+        if self._desk.tree.hostile_listings and self._outbox[1:].encode() in path:
             self._desk.tree.hostile_listings -= 1
-            hostile = b"../DF_402XJ0001_EVIL_00.01.res"
-            yield asyncssh.SFTPName(hostile, attrs=asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR, size=10))
-            yield asyncssh.SFTPName(hostile + b".ok", attrs=asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR))
+            for name in self._desk.hostile_names:
+                attributes = asyncssh.SFTPAttrs(type=asyncssh.FILEXFER_TYPE_REGULAR, size=10)
+                yield asyncssh.SFTPName(name.encode(), attrs=attributes)
 
 
-async def serve(desk: RccDesk) -> tuple[asyncssh.SSHAcceptor, int, str]:
+async def serve(desk: FileDesk) -> tuple[asyncssh.SSHAcceptor, int, str]:
     """Listen; returns the server, its port and the public host key."""
     config = desk.book.config
-    key = host_key(config.path(desk.rcc.host_key))
+    key = host_key(config.path(desk.access.host_key))
     queries: dict[str, int] = {}
     server = await asyncssh.listen(
         config.host,

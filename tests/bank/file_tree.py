@@ -1,21 +1,31 @@
-"""The file bank's tree: where uploads lie, and how answers are put into it so that a kill loses none of them."""
+"""A file bank's tree: where uploads lie, and how answers are put into it so that a kill loses none of them.
+
+The gateway writes below one side of it and the bank below the other; what the sides are called is the profile's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bank.book import Book
-from tests.bank.rcc_format import seal
 from tests.bank.timing import compact
+
+Seal = Callable[[str, bytes], "bytes | None"]  # channel and body -> the content of the `.ok` beside it, if it has one
+
+
+def unsealed(channel: str, body: bytes) -> None:
+    """No seals: a file is whole when it is there."""
 
 
 class Tree:
-    """`sftp/up/{date}` (the gateway writes) and `sftp/down/{date}` (the bank writes)."""
+    """`sftp/{inbox}/{date}` (the gateway writes) and `sftp/{outbox}/{date}` (the bank writes)."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, inbox: str, outbox: str, seal: Seal = unsealed) -> None:
         self.book = book
+        self.seal = seal
         self.root = book.config.directory / "sftp"
-        self.up, self.down = self.root / "up", self.root / "down"
+        self.inbox, self.outbox = self.root / inbox, self.root / outbox
         self._workshop = book.config.directory / "unfinished"  # same disk, outside the tree: nobody lists it
         self._workshop.mkdir(parents=True, exist_ok=True)
         self.artefacts: dict[str, int] = {}  # date/name -> id, for the log of what was read
@@ -27,7 +37,7 @@ class Tree:
     def open_day(self) -> str:
         """Make today's directories; returns the bank's date."""
         day = compact(self.book.now_ms())
-        for side in (self.up, self.down):
+        for side in (self.inbox, self.outbox):
             (side / day).mkdir(parents=True, exist_ok=True)
         return day
 
@@ -47,7 +57,7 @@ class Tree:
     def _place(self, name: str, body: bytes) -> None:
         unfinished = self._workshop / "file"
         unfinished.write_bytes(body)
-        target = self.down / name
+        target = self.outbox / name
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished.replace(target)
 
@@ -62,13 +72,13 @@ class Tree:
             " (SELECT artefact FROM deliveries WHERE how = 'published')"
         )
         for number, channel, name, body in list(self.book.ledger.rows(query)):
-            self.write(number, name, body, None if channel == "ack" else seal(body))
+            self.write(number, name, body, self.seal(channel, body))
 
-    def take_away(self, txt: Path, n: int, verdict: str) -> None:
-        """Move an upload that was acted on out of the gateway's way."""
-        place = txt.parent / ("refused" if verdict == "refused" else "taken")
+    def take_away(self, upload: Path, n: int, verdict: str) -> None:
+        """Move an upload that was acted on, with its `.ok` if it has one, out of the gateway's way."""
+        place = upload.parent / ("refused" if verdict == "refused" else "taken")
         place.mkdir(exist_ok=True)
-        for path in (txt.with_name(txt.name + ".ok"), txt):
+        for path in (upload.with_name(upload.name + ".ok"), upload):
             if path.exists():
                 path.replace(place / path.name)
         self.book.delivered(0, "moved", str(n))
