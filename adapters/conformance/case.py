@@ -1,0 +1,66 @@
+"""A case: an id for ever, a promise in one sentence, and how it is seen to be kept or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from adapters.conformance.room import Kit
+
+Run = Callable[["Kit"], Awaitable[None]]
+
+
+class Broken(Exception):
+    """The promise is broken; the text says how, in plain words and without a name, an account or an ID number."""
+
+
+class NotApplicable(Exception):
+    """This bank cannot come into the case; the text says why."""
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "n/a"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``essential``: a bank that cannot come into this case is not finished, so "not applicable" is a failure."""
+
+    id: str
+    promise: str
+    run: Run
+    essential: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    case: Case
+    verdict: Verdict
+    reason: str = ""
+    milliseconds: int = 0
+
+
+CASES: Final[list[Case]] = []  # in the order of their definition, which is the order in which they run
+
+
+def case(id_: str, promise: str, *, essential: bool = False) -> Callable[[Run], Run]:
+    """Registers a function of the kit as a case."""
+
+    def register(run: Run) -> Run:
+        if any(known.id == id_ for known in CASES):
+            raise ValueError(f"two cases are called {id_}")
+        CASES.append(Case(id_, promise, run, essential))
+        return run
+
+    return register
+
+
+def require(holds: object, reason: str) -> None:
+    """Broken with ``reason`` unless ``holds``."""
+    if not holds:
+        raise Broken(reason)
