@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from adapters.conformance.room import Kit
+    from adapters.conformance.kit import Kit
 
 Run = Callable[["Kit"], Awaitable[None]]
 

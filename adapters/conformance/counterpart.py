@@ -8,11 +8,22 @@ has proved nothing, and fails.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from adapters.conformance.rehearsal import CannotSay, Occasion, Received, Rehearsal, Reply, Request, Said, Told
+from adapters.conformance.rehearsal import (
+    BUSINESS_DAY,
+    CannotSay,
+    Occasion,
+    Received,
+    Rehearsal,
+    Reply,
+    Request,
+    Said,
+    Told,
+)
 
 
 class Fault(StrEnum):
@@ -65,7 +76,7 @@ class Script:
     on_submission: Occasion = Occasion.TAKEN
     on_question: Occasion = Occasion.TAKEN
     lines: tuple[Said, ...] = ()
-    day: dt.date = dt.date(2026, 11, 24)
+    day: dt.date = BUSINESS_DAY
     serial: int = 0
 
 
@@ -102,6 +113,11 @@ class Counterpart(Protocol):
     async def stop(self) -> None: ...
 
 
+def wall_time() -> dt.datetime:
+    """Real time: how old a signed answer is, is a property of the channel."""
+    return dt.datetime.fromtimestamp(int(time.time()), dt.UTC)
+
+
 class Desk:
     """Where a bank's requests are sorted and answered by the rehearsal; its faults are kept apart from the bank's."""
 
@@ -125,13 +141,22 @@ class Desk:
     def answer(self, script: Script, request: Request | None, party: Party) -> Reply:
         """The rehearsal's words. What it raises is kept for the case to see."""
         occasion = script.on_submission if party is Party.SUBMISSION else script.on_question
-        known = [arrival.received for arrival in self._record.arrivals if arrival.received is not None]
-        submission = known[-1] if known and occasion is not Occasion.NOT_FOUND else None
-        if party is Party.QUESTION and submission is None:
+        known = [arrival for arrival in self._record.arrivals if arrival.received is not None]
+        last = known[-1] if known and occasion is not Occasion.NOT_FOUND else None
+        if party is Party.QUESTION and last is None:
             occasion = Occasion.NOT_FOUND
-        lines = script.lines if occasion is Occasion.RESULTS else ()
+        told = Told(
+            occasion,
+            last.received if last else None,
+            script.lines if occasion is Occasion.RESULTS else (),
+            request,
+            script.day,
+            script.serial,
+            last.request if last else None,
+            wall_time(),
+        )
         try:
-            return self._rehearsal.answer(Told(occasion, submission, lines, request, script.day, script.serial))
+            return self._rehearsal.answer(told)
         except CannotSay as unsaid:
             self._record.unsaid = unsaid
             raise

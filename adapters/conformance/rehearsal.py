@@ -35,7 +35,8 @@ The four methods
 ``golden()``
     One submission from the bank's manual and the exact bytes that the manual shows for it.
 
-A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)``.
+A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)``; a bank of files has
+``directories``, those that it keeps before anything arrives.
 
 How each kind of bank is asked
 ------------------------------
@@ -82,9 +83,7 @@ class Occasion(StrEnum):
     FORMAT_REFUSED = "FORMAT_REFUSED"  # it took nothing of a submission that it finds malformed
     FUNDS_SHORT = "FUNDS_SHORT"  # it took nothing, because the fiscal account does not cover it
     BUSY = "BUSY"  # it took nothing, because it has too much to do
-    ERROR_AFTER_TAKING = (
-        "ERROR_AFTER_TAKING"  # an error of its systems (5xx, 9999), and it has it all the same
-    )
+    ERROR_AFTER_TAKING = "ERROR_AFTER_TAKING"  # an error of its systems (5xx, 9999), and it has it all the same
     ODD_CODE = "ODD_CODE"  # a code for the submission that the manual does not list
     NO_CODE = "NO_CODE"  # an answer to the submission whose code is blank
 
@@ -100,6 +99,10 @@ class Occasion(StrEnum):
 
 class CannotSay(Exception):
     """This bank has no words for an occasion; the text is the reason, for people, from the bank's manual."""
+
+
+BUSINESS_DAY: Final = dt.date(2026, 11, 24)  # the bank's, on which everything in a run happens
+EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +163,17 @@ class Said:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Told:
-    """What the bank is to say now. ``submission`` is None when it has none, or claims so."""
+    """What the bank is to say now. ``submission`` is None when it has none, or claims so; ``arrived`` is the request
+    or file in which it came."""
 
     occasion: Occasion
     submission: Received | None
     lines: tuple[Said, ...] = ()
     request: Request | None = None
-    day: dt.date = dt.date(2026, 11, 24)  # the bank's business day
+    day: dt.date = BUSINESS_DAY
     serial: int = 1
+    arrived: Request | None = None
+    wall: dt.datetime = EPOCH  # real time, for a time stamp that proves an answer to be young
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +288,15 @@ class RehearsesCallbacks(Protocol):
 
     def callback(self, told: Told) -> Request:
         """A genuine callback that says ``told.lines`` of ``told.submission``, signed as the bank signs."""
+
+
+@runtime_checkable
+class RehearsesFiles(Protocol):
+    """What a bank of files adds."""
+
+    @property
+    def directories(self) -> Sequence[str]:
+        """The directories of its tree, relative, that are there before anything arrives."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ import asyncssh
 
 from adapters.conformance.counterpart import Desk, Fault, Mishap, Party, Record, Script
 from adapters.conformance.keys import Keys
-from adapters.conformance.rehearsal import Files, Kind, Rehearsal, Request
+from adapters.conformance.rehearsal import Files, Kind, Rehearsal, RehearsesFiles, Request
 
 
 class FileBank:
@@ -30,9 +30,12 @@ class FileBank:
         self.over = asyncio.Event()
         self.connections: list[asyncssh.SSHServerConnection] = []
         self._server: asyncssh.SSHAcceptor | None = None
+        self._directories = rehearsal.directories if isinstance(rehearsal, RehearsesFiles) else ()
 
     async def start(self, keys: Keys, *, stranger: bool) -> None:
         self.root.mkdir(parents=True)
+        for path in self._directories:
+            self.at(path).mkdir(parents=True, exist_ok=True)
         self._server = await asyncssh.listen(
             "127.0.0.1",
             0,
@@ -75,6 +78,10 @@ class FileBank:
         if inside.is_absolute() or ".." in inside.parts:
             raise ValueError("a path in the bank's tree is relative")
         return self.root / inside
+
+    def clear(self) -> None:
+        for file in [file for file in self.root.rglob("*") if file.is_file()]:
+            file.unlink()
 
     def snapshot(self) -> dict[str, bytes]:
         """Every file with its content, by relative path."""
