@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from adapters.contract import Capabilities
+
 if TYPE_CHECKING:
     from adapters.conformance.kit import Kit
 
 Run = Callable[["Kit"], Awaitable[None]]
+Essential = Callable[[Capabilities], bool]
 
 
 class Broken(Exception):
@@ -29,12 +32,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``essential``: a bank that cannot come into this case is not finished, so "not applicable" is a failure."""
+    """``essential``: whether a bank with these capabilities that cannot come into this case is not finished; then "not
+    applicable" is a failure."""
 
     id: str
     promise: str
     run: Run
-    essential: bool
+    essential: Essential
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,14 @@ class Result:
 CASES: Final[list[Case]] = []  # in the order of their definition, which is the order in which they run
 
 
-def case(id_: str, promise: str, *, essential: bool = False) -> Callable[[Run], Run]:
+def case(id_: str, promise: str, *, essential: bool | Essential = False) -> Callable[[Run], Run]:
     """Registers a function of the kit as a case."""
 
     def register(run: Run) -> Run:
         if any(known.id == id_ for known in CASES):
             raise ValueError(f"two cases are called {id_}")
-        CASES.append(Case(id_, promise, run, essential))
+        asked = essential if callable(essential) else (lambda _: bool(essential))
+        CASES.append(Case(id_, promise, run, asked))
         return run
 
     return register

@@ -34,7 +34,7 @@ class Fault(StrEnum):
     RESET_AFTER_TAKING = "RESET_AFTER_TAKING"  # the bank has it, and the connection breaks before any answer
     SILENCE = "SILENCE"  # the bank has it, and never answers
     HANG_UP = "HANG_UP"  # the bank has it, and closes politely without a byte
-    CUT = "CUT"  # the connection ends after so many bytes of the answer
+    CUT = "CUT"  # the connection ends somewhere in the answer
     CUT_BODY = "CUT_BODY"  # somebody on the way framed the shortened answer anew
     SLOW = "SLOW"  # the answer comes in small pieces, and is complete
     ENDLESS = "ENDLESS"  # the answer comes in small pieces for ever
@@ -55,7 +55,7 @@ class Party(StrEnum):
 
 @dataclass(slots=True)
 class Mishap:
-    """A fault, the requests that it hits, and how often it did. ``at`` is the byte of a CUT."""
+    """A fault, the requests that it hits, and how often it did. ``at`` is where a CUT falls, in thousandths."""
 
     fault: Fault = Fault.NONE
     party: Party = Party.SUBMISSION

@@ -8,8 +8,8 @@ there is neither, the reason is that nothing was recorded.
 Placeholders of every file: ``submission``, ``count`` and ``total_fen``, ``total_yuan`` (of the submission), ``day``
 (yyyyMMdd), ``day_iso``, ``serial``, ``wall_seconds`` (unix), ``told_count``, ``told_fen``, ``told_yuan`` (of the lines
 that the bank speaks of), and ``lines``: for each of them the file of its occasion, joined. In a file of a line also
-``reference``, ``account``, ``name``, ``number``, ``amount_fen``, ``amount_yuan``, ``booking`` and ``text``. Give more by
-keyword. A placeholder that nobody fills is an error, never an empty text.
+``reference``, ``account``, ``name``, ``number``, ``amount_fen``, ``amount_yuan``, ``booking`` and ``text``. Give more
+by keyword. A placeholder that nobody fills is an error, never an empty text.
 
 An HTTP answer begins with its status and headers, as they travel, and a blank line::
 

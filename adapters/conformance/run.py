@@ -162,7 +162,7 @@ async def _one(kit: Kit, case: Case) -> Result:
         kit.watch.note("the kit's own words", reason)
     except (NotApplicable, CannotSay) as silent:
         verdict, reason = Verdict.NOT_APPLICABLE, str(silent)
-        if case.essential:
+        if case.essential(kit.adapter().capabilities()):
             verdict, reason = Verdict.FAILED, f"without this case nothing is proved, and the rehearsal says: {silent}"
     except NotImplementedError:
         verdict, reason = Verdict.FAILED, "NotImplementedError was raised; only cancel() may"

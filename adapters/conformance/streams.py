@@ -121,7 +121,7 @@ class StreamBank:
         if fault in (Fault.SLOW, Fault.ENDLESS):
             await self._drip(writer, whole, endless=fault is Fault.ENDLESS)
         elif fault is Fault.CUT:
-            writer.write(whole[: self.mishap.at])
+            writer.write(cut(whole, self.mishap.at))
         elif fault is Fault.TWICE:
             writer.write(whole + whole)
         elif fault is Fault.NOISE:
@@ -202,7 +202,7 @@ class HttpBank(StreamBank):
             return self._bytes(
                 HttpReply(reply.status, reply.body[:middle] + _NO_CHARACTER + reply.body[middle:], reply.headers)
             )
-        return self._bytes(HttpReply(reply.status, reply.body[:at], reply.headers))
+        return self._bytes(HttpReply(reply.status, cut(reply.body, at), reply.headers))
 
 
 class TcpBank(StreamBank):
@@ -235,7 +235,12 @@ class TcpBank(StreamBank):
         if fault is Fault.WRONG_ENCODING:
             middle = len(whole) // 2
             return whole[:middle] + _NO_CHARACTER + whole[middle + len(_NO_CHARACTER) :]
-        return whole[:at]  # a shorter frame under the old header
+        return cut(whole, at)  # a shorter frame under the old header
+
+
+def cut(whole: bytes, at: int) -> bytes:
+    """The first ``at`` thousandths, and never so much that only an end of line is missing."""
+    return whole[: min(len(whole) * at // 1000, len(whole.rstrip()) - 1)]
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -178,5 +179,8 @@ def _fen(text: str) -> int:
 def _opened(item: dict[str, str]) -> str:
     """The ID number inside the item, bound to its reference."""
     sealed = base64.b64decode(item["idNoCipher"].removeprefix("AES-256-GCM:"), validate=True)
-    opened = AESGCM(bytes.fromhex(_ID_KEY)).decrypt(sealed[:12], sealed[12:], item["ref"].encode())
+    try:
+        opened = AESGCM(bytes.fromhex(_ID_KEY)).decrypt(sealed[:12], sealed[12:], item["ref"].encode())
+    except InvalidTag:
+        raise ValueError("an ID number that is not sealed for this reference") from None
     return opened.decode("ascii")

@@ -22,7 +22,6 @@ from adapters.contract import (
 
 _CUTS = 160  # positions, evenly over an artefact, and each of its last bytes
 _LAST_BYTES = 24
-_NO_FILES = "this bank publishes no files"
 
 
 @asynccontextmanager
@@ -36,6 +35,8 @@ async def _published(kit: Kit) -> AsyncIterator[tuple[Room, list[Artefact]]]:
         found = [artefact for artefact, _ in (await room.collect()).artefacts]
         if (called := room.call()) is not None:
             found.append(called.artefact)
+        if AnswerKind.FILE in room.can.answers:
+            require(found, "what was fetched is not given again under the same cursor, though nobody has settled it")
         if not found:
             raise NotApplicable("this bank neither publishes files nor calls back")
         yield room, found
@@ -142,8 +143,10 @@ async def settle_repeatable(kit: Kit) -> None:
 
 
 def _files(room: Room) -> FileBank:
-    if not isinstance(room.bank, FileBank) or AnswerKind.FILE not in room.can.answers:
-        raise NotApplicable(_NO_FILES)
+    if AnswerKind.FILE not in room.can.answers:
+        raise NotApplicable("this bank publishes no files")
+    if not isinstance(room.bank, FileBank):
+        raise NotApplicable("what this bank publishes is asked for in requests; the kit keeps trees of files only")
     return room.bank
 
 

@@ -11,6 +11,7 @@ from adapters.conformance.kit import Kit
 from adapters.conformance.rehearsal import CannotSay, Kind, Occasion
 from adapters.contract import Proof
 
+_THOUSANDTHS = (0, 20, 150, 400, 700, 990)
 SILENT_ON_FILES = "a bank of files says nothing on the line that could be changed there"
 
 
@@ -102,11 +103,11 @@ async def garbage(kit: Kit) -> None:
 async def answer_cut(kit: Kit) -> None:
     if kit.rehearsal.kind is Kind.SFTP:
         raise NotApplicable("the files of this bank are cut in artefact-cut")
-    for fault, positions in ((Fault.CUT, (1, 9, 20, 41, 90, 150)), (Fault.CUT_BODY, (0, 1, 7, 15, 24, 36))):
-        for at in positions:
+    for fault in (Fault.CUT, Fault.CUT_BODY):
+        for at in _THOUSANDTHS:
             async with kit.room(fault, at=at) as room:
                 room.render()
-                expect.doubt(await room.submit(), f"when only {at} bytes of the answer came")
+                expect.doubt(await room.submit(), f"when only {at} thousandths of the answer came")
                 expect.sent_once(room)
 
 
@@ -162,14 +163,14 @@ async def question_lost(kit: Kit) -> None:
 async def question_cut(kit: Kit) -> None:
     if kit.rehearsal.kind is Kind.SFTP:
         raise NotApplicable("the files of this bank are cut in artefact-cut")
-    for fault, positions in ((Fault.CUT, (5, 60, 130, 200)), (Fault.CUT_BODY, (0, 1, 12, 30, 44))):
-        for at in positions:
+    for fault in (Fault.CUT, Fault.CUT_BODY):
+        for at in _THOUSANDTHS:
             async with kit.room() as room:
                 await room.submit()
                 room.bank.script.on_question = Occasion.RESULTS
                 room.bank.script.lines = tuple(room.said(Occasion.CREDITED, line=line) for line in range(3))
                 room.bank.mishap.fault, room.bank.mishap.party, room.bank.mishap.at = fault, Party.QUESTION, at
-                expect.teaches_nothing(await room.probe(), f"when only {at} bytes of an answer came")
+                expect.teaches_nothing(await room.probe(), f"when only {at} thousandths of an answer came")
 
 
 @case("ping-harmless", "A ping reaches the bank and moves nothing.")

@@ -1,4 +1,4 @@
-"""Cases about what a bank says of lines: each outcome, told as the bank says it, in any order and any number of times."""
+"""Cases about what a bank says of lines: each outcome as it is, in any order, any number of times."""
 
 from __future__ import annotations
 
@@ -104,7 +104,11 @@ async def wrong_amount(kit: Kit) -> None:
             require(conflict or state == "IN_DOUBT", f"a fee was taken, and the payout is {state} without a conflict")
 
 
-@case("late-return", "Money that comes back after it was credited is told, with its own booking.")
+@case(
+    "late-return",
+    "Money that comes back after it was credited is told, with its own booking.",
+    essential=lambda can: can.return_horizon_days > 0,
+)
 async def late_return(kit: Kit) -> None:
     async with kit.room() as room:
         before = await _told(room, Occasion.CREDITED)

@@ -120,7 +120,11 @@ async def code_table(kit: Kit) -> None:
         )
 
 
-@case("not-found", '"Never had it" is ABSENT only where the manual makes it authoritative, and doubt elsewhere.')
+@case(
+    "not-found",
+    '"Never had it" is ABSENT only where the manual makes it authoritative, and doubt elsewhere.',
+    essential=lambda can: can.not_found is NotFound.AUTHORITATIVE,
+)
 async def not_found(kit: Kit) -> None:
     async with kit.room() as room:
         room.render()

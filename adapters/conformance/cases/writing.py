@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from adapters.conformance import people
 from adapters.conformance.case import Broken, case, require
 from adapters.conformance.kit import Kit
-from adapters.conformance.rehearsal import Occasion
+from adapters.conformance.rehearsal import Kind, Occasion
 from adapters.conformance.room import Room
 from adapters.contract import AnswerKind, Line, NotFound
 from schemas.masked import AccountNumber, PersonName
 
 MANY_LINES = 2_000  # at most so many are written where a bank takes more
 _LONG = "阿卜杜热合曼"
-# 䶮 and 𠅤 are beyond GBK; then a lone surrogate, which nothing encodes, a private-use character and control characters.
+# 䶮 and 𠅤 are beyond GBK; a lone surrogate is beyond every encoding; then private use and control characters.
 _HARD_NAMES = (
     "龚䶮",
     "李𠅤",
@@ -172,6 +172,8 @@ async def capabilities_consistent(kit: Kit) -> None:
     require(can == adapter.capabilities(), "the capabilities differ from one call to the next")
     require(adapter.name == kit.name, "the adapter does not bear the name that it was configured under")
     require(can.answers, "no way is named in which answers come")
+    files = kit.rehearsal.kind is not Kind.SFTP or AnswerKind.FILE in can.answers
+    require(files, "a bank of files answers by files, and the capabilities do not say so")
     require(
         can.answers - {AnswerKind.CALLBACK} or can.callback_is_proof,
         "answers come by callback only, and a callback is no proof",
