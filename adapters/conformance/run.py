@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from adapters.conformance import cases as _registered  # noqa: F401
 from adapters.conformance.case import CASES, Broken, Case, NotApplicable, Result, Verdict
 from adapters.conformance.hearing import Core
@@ -30,9 +32,10 @@ from adapters.contract import Profile
 from adapters.registry import GROUP, load
 
 CASE_SECONDS: Final = 60
+LEAST_LINES: Final = 3
 
 
-class NoRehearsal(Exception):
+class CannotCheck(Exception):
     """The profile cannot be checked; the message says what is missing."""
 
 
@@ -66,9 +69,9 @@ class Report:
 
 
 def rehearsal_of(profile: Profile) -> Rehearsal:
-    """The profile's rehearsal; NoRehearsal where there is none or it cannot be loaded."""
+    """The profile's rehearsal; CannotCheck where there is none or it cannot be loaded."""
     if not profile.rehearsal:
-        raise NoRehearsal(
+        raise CannotCheck(
             f"profile {profile.name} ships no rehearsal: name one in Profile(rehearsal='package.module:ATTRIBUTE');"
             " adapters/conformance/rehearsal.py is its manual"
         )
@@ -76,10 +79,10 @@ def rehearsal_of(profile: Profile) -> Rehearsal:
     try:
         made: Rehearsal = getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise NoRehearsal(f"the rehearsal {profile.rehearsal} cannot be loaded: {error}") from error
+        raise CannotCheck(f"the rehearsal {profile.rehearsal} cannot be loaded: {error}") from error
     missing = [name for name in ("kind", "settings", "read", "answer", "golden") if not hasattr(made, name)]
     if missing:
-        raise NoRehearsal(f"the rehearsal {profile.rehearsal} lacks {', '.join(missing)}")
+        raise CannotCheck(f"the rehearsal {profile.rehearsal} lacks {', '.join(missing)}")
     return made
 
 
@@ -97,7 +100,7 @@ def check_installed(
     configured: Mapping[str, Any] | None = None,
     tell: Callable[[Result], None] = lambda result: None,
 ) -> Report:
-    """Check an installed profile; RegistryError and NoRehearsal where that cannot be."""
+    """Check an installed profile; RegistryError and CannotCheck where that cannot be."""
     return check(
         load(profile_name),
         core,
@@ -132,7 +135,19 @@ def check(
             configured=configured or {},
             locator=locator,
         )
+        _can_be_built(kit)
         return Report(kit.name, tuple(asyncio.run(_run(kit, chosen, tell))))
+
+
+def _can_be_built(kit: Kit) -> None:
+    """CannotCheck, without a value in it, where the settings do not hold or the bank is too small for the cases."""
+    try:
+        lines = kit.adapter().capabilities().max_lines
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        raise CannotCheck(f"the settings that the rehearsal gives do not hold: {'; '.join(faults)}") from None
+    if lines < LEAST_LINES:
+        raise CannotCheck(f"the cases need {LEAST_LINES} lines in a submission, and max_lines is {lines}")
 
 
 def _chosen(only: frozenset[str]) -> list[Case]:
@@ -201,4 +216,4 @@ def _alarm() -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-__all__ = ["CASES", "NoRehearsal", "Report", "check", "check_installed", "rehearsal_of"]
+__all__ = ["CASES", "CannotCheck", "Report", "check", "check_installed", "rehearsal_of"]

@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters import registry
-from adapters.conformance.case import Result, Verdict
+from adapters.conformance.case import Verdict
 from adapters.conformance.hearing import Core, Outcome
-from adapters.conformance.run import NoRehearsal, Report, check_installed
+from adapters.conformance.run import CannotCheck, Report, check_installed
 from adapters.contract import Evidence
 from gateway import config as configuration
 from gateway.banks import settings_of
-from gateway.cli.terminal import console, printable, say, say_error
+from gateway.cli.terminal import console, printable, say, say_error, say_faults
 from gateway.config import ConfigError
 from gateway.states import CONFLICT, Known, State, decide
 from gateway.store.ids import mint_references, submission_reference
@@ -76,13 +76,20 @@ def check(
     """
     try:
         profile, section = (name, {}) if config is None else _configured(config, name)
-        report = check_installed(profile, CORE, name=name, configured=section, tell=_tell_progress)
-    except (registry.RegistryError, NoRehearsal) as error:
+        # Shown on a terminal only: in a file there is nobody who waits.
+        with console().status("") as status:
+            report = check_installed(
+                profile,
+                CORE,
+                name=name,
+                configured=section,
+                tell=lambda result: status.update(f"after {result.case.id}"),
+            )
+    except (registry.RegistryError, CannotCheck) as error:
         say_error(f"fault: {error}")
         raise typer.Exit(2) from None
     except ConfigError as error:
-        for fault in error.faults:
-            say_error(f"fault: {fault}")
+        say_faults(error.faults)
         raise typer.Exit(2) from None
     print_report(report)
     if report.failed:
@@ -98,23 +105,23 @@ def _configured(path: Path, name: str) -> tuple[str, Mapping[str, Any]]:
     return bank.profile, settings_of(bank.settings, config.base)
 
 
-def _tell_progress(result: Result) -> None:
-    # Only to a terminal: in a file there is nobody who waits.
-    out = console()
-    if out.is_terminal:
-        out.print(Text(f"{result.verdict.value:>6}  {result.case.id}", style=_STYLES[result.verdict]), end="\r")
-
-
 def print_report(report: Report) -> None:
-    """A table for people, a count, and one line of JSON for programs, which is the last."""
-    table = Table(title=f"adapter {report.adapter}", title_justify="left", expand=False, pad_edge=False)
+    """A table for people, the broken promises once more, and one line of JSON for programs, which is the last."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("verdict", no_wrap=True)
     table.add_column("case", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("promise, and why it is not kept", overflow="fold")
+    table.add_column("promise", overflow="fold")
     for result in report.results:
+        style = _STYLES[result.verdict]
         words = Text(result.case.promise)
         if result.reason:
-            words.append(f"\n{printable(result.reason)}", style=_STYLES[result.verdict])
-        table.add_row(result.case.id, Text(result.verdict.value, style=_STYLES[result.verdict]), words)
+            words.append(f"\n{printable(result.reason)}", style=style)
+        table.add_row(Text(result.verdict.value, style=style), result.case.id, words)
     console().print(table)
-    say(json.dumps(report.summary(), ensure_ascii=False, separators=(",", ":")))
+    summary = report.summary()
+    say("")
+    say(f"{report.adapter}: {summary['passed']} of {summary['cases']} promises kept")
+    for result in report.results:
+        if result.verdict is Verdict.FAILED:
+            say(f"  {result.case.id}: {result.reason}")
+    say(json.dumps(summary, ensure_ascii=False, separators=(",", ":")))
