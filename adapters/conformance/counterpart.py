@@ -96,6 +96,7 @@ class Record:
     arrivals: list[Arrival] = field(default_factory=list)
     questions: int = 0
     changes: list[str] = field(default_factory=list)  # SFTP: each creation, rename and removal by the adapter
+    unread: str = ""  # why the rehearsal could not read a submission, in its own words
     unsaid: CannotSay | None = None
     broken_rehearsal: Exception | None = None
 
@@ -128,7 +129,8 @@ class Desk:
     def party(self, request: Request) -> tuple[Party, Received | None]:
         try:
             received = self._rehearsal.read(request)
-        except ValueError:
+        except ValueError as fault:
+            self._record.unread = self._record.unread or str(fault) or "read() raised ValueError"
             return Party.SUBMISSION, None
         except Exception as error:
             self._record.broken_rehearsal = error

@@ -40,6 +40,16 @@ def teaches_nothing(heard: Heard, occasion: str) -> None:
     require(not strange, f"{heard.way}() says {words(strange)} {occasion}; nothing of the kind was said by the bank")
 
 
+def each_way(heard: Iterable[Heard], allowed: Iterable[Proof], occasion: str) -> None:
+    """Some way says one of ``allowed``; a way that must tell says nothing else, others nothing worse than open."""
+    wanted, ways = frozenset(allowed), list(heard)
+    for one in ways:
+        if one.must_tell or one.evidence:
+            only(one, wanted if one.must_tell else wanted | OPEN, occasion)
+    told = {each.proof for one in ways for each in one.evidence} & wanted
+    require(told, f"no way of hearing tells {words(wanted)} {occasion}")
+
+
 def line_is(heard: Iterable[Heard], reference: str, allowed: Iterable[Proof], occasion: str) -> list[Evidence]:
     """Each way that has to tell says one of ``allowed`` about the line; the others say nothing worse than "open"."""
     wanted = frozenset(allowed)

@@ -25,6 +25,8 @@ _BANK_NO: Final = "402881000015"
 # All of them fit GBK, so that every bank must be able to write them; 珅 and 瑋 end in the byte of "|" there.
 NAMES: Final = ("阿依古丽·买买提", "张珅", "古丽娜尔·阿卜杜热合曼", "欧阳瑋", "库尔班江·吐尔逊", "祁连姝")
 
+KNOWN: Final = 20  # so many of them are looked for wherever they might leak
+
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 

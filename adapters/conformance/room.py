@@ -56,7 +56,6 @@ class Room:
         self.can: Capabilities = self.adapter.capabilities()
         self.cursor = ""
         self.reaches = True  # False: a case that is not meant to reach the bank
-        self.strict = True  # False: a case that sends what the bank need not understand
         self.written: dict[str, tuple[Line, ...]] = {}
         self.rendered: Rendered | None = None
         self.last_raised: Exception | None = None  # out of submit
@@ -204,15 +203,17 @@ class Room:
         collected = await self.collect(self.cursor)
         if collected.artefacts:
             self.cursor = collected.artefacts[-1][1]
-        if AnswerKind.FILE in self.can.answers:
+        files, polls = AnswerKind.FILE in self.can.answers, AnswerKind.POLL in self.can.answers
+        if files:
             # What has no code at all may well be no answer of the manual; then it must teach nothing.
             readable = not collected.unreadable or occasion in (Occasion.NO_CODE, Occasion.ODD_CODE)
             require(readable, "an artefact as the bank writes it is Unreadable")
-            heard.append(Heard("collect", collected.evidence))
+            # Where a bank has both, each has news that the other lacks (returns, statements): one of them has to tell.
+            heard.append(Heard("collect", collected.evidence, must_tell=not polls))
         asked = await self.probe()
         self.explain()
         require(asked.raised is None, f"probe() raised {type(asked.raised).__name__} though the bank answered")
-        heard.append(dataclasses.replace(asked, must_tell=AnswerKind.POLL in self.can.answers))
+        heard.append(dataclasses.replace(asked, must_tell=polls and not files))
         if occasion is Occasion.RESULTS and (called := self._called()) is not None:
             heard.append(called)
         return heard
@@ -290,6 +291,9 @@ class Room:
 
     def explain(self) -> None:
         """The rehearsal's own word goes before what the adapter made of its silence."""
+        if self.record.unread:
+            shown = not any(canary in self.record.unread for canary in people.canaries(people.KNOWN))
+            raise Broken(f"the bank cannot read what arrived{f': {self.record.unread}' if shown else ''}")
         if self.record.unsaid is not None:
             raise NotApplicable(str(self.record.unsaid))
         if self.record.broken_rehearsal is not None:
@@ -304,11 +308,9 @@ class Room:
             require(self.record.contacts, "the bank was never reached, so nothing was proved")
         mishap = self.bank.mishap
         require(mishap.fault is Fault.NONE or mishap.fired, "the fault never happened, so nothing was proved")
-        if self.strict:
-            for arrival in self.record.arrivals:
-                require(arrival.received is not None, "the bank cannot read what arrived")
-                if arrival.received is not None:
-                    self._same(arrival.received)
+        for arrival in self.record.arrivals:
+            if arrival.received is not None:
+                self._same(arrival.received)
 
     def _same(self, received: Received) -> None:
         lines = self.written.get(received.reference)

@@ -87,6 +87,8 @@ class StreamBank:
                 return
             if party is Party.SUBMISSION:
                 self._desk.take(request, received)
+                if received is None:
+                    return  # what the bank cannot read it cannot answer; the case says so
             else:
                 self.record.questions += 1
             if self.mishap.fires(party, Fault.RESET_AFTER_TAKING):

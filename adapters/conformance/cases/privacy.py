@@ -7,8 +7,6 @@ from adapters.conformance.case import case, require
 from adapters.conformance.kit import Kit
 from adapters.conformance.rehearsal import Occasion
 
-PEOPLE = 20
-
 
 @case(
     "masked",
@@ -22,5 +20,5 @@ async def masked(kit: Kit) -> None:
         careless = f"账号{payee.account}户名{payee.id_no}不符"
         await room.results(room.said(Occasion.REJECTED, line=1, text=careless))
     require(kit.watch.heard_logs, "not even the kit's own log record was heard, so nothing was proved")
-    leaks = kit.watch.leaks(people.canaries(PEOPLE))
+    leaks = kit.watch.leaks(people.canaries(people.KNOWN))
     require(not leaks, "; ".join(leaks))

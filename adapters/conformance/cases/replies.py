@@ -16,11 +16,11 @@ _TAKEN = frozenset({Proof.RECEIVED, Proof.IN_PROCESS})
 @case("taken", "A submission that the bank has taken pays nobody yet, and is known to be there.", essential=True)
 async def taken(kit: Kit) -> None:
     async with kit.room() as room:
-        for heard in await room.answer_to_submission(Occasion.TAKEN):
-            expect.only(heard, _TAKEN, "of a submission that the bank has taken")
-        for heard in await room.hear(Occasion.TAKEN) if kit.rehearsal.kind is not Kind.SFTP else ():
-            if heard.must_tell or heard.evidence:
-                expect.only(heard, _TAKEN, "when it is asked about a submission that it has taken")
+        answered = await room.answer_to_submission(Occasion.TAKEN)
+        expect.each_way(answered, _TAKEN, "of a submission that the bank has taken")
+        if kit.rehearsal.kind is not Kind.SFTP:
+            asked = await room.hear(Occasion.TAKEN)
+            expect.each_way(asked, _TAKEN, "when it is asked about a submission that it has taken")
         expect.sent_once(room)
 
 
