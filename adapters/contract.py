@@ -220,6 +220,12 @@ class Wire(Protocol):
         """Every answer received so far, in order, whether or not the adapter understood it."""
 
 
+def proof_of_raising(wire: Wire | None) -> Proof:
+    """What an exception out of ``submit`` proves, whatever it is: the wire alone decides, and without one (it could
+    not even be opened) nothing can have left."""
+    return Proof.IN_DOUBT if wire is not None and wire.crossed else Proof.NOT_SENT
+
+
 class Transport(Protocol):
     """A bank's connection pool; ``wire()`` opens one conversation with fresh ``crossed`` and ``artefacts``."""
 

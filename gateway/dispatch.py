@@ -27,7 +27,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.contract import AnswerKind, Evidence, Line, Proof, Reason, Rendered, Submission
+from adapters.contract import AnswerKind, Evidence, Line, Proof, Reason, Rendered, Submission, proof_of_raising
 from gateway import metrics
 from gateway.banks import Bank
 from gateway.clock import SHANGHAI, Clock
@@ -264,9 +264,8 @@ class Dispatch:
                     async with asyncio.timeout(self._timing.bank_call_seconds):
                         evidence = await bank.adapter.submit(rendered, wire)
         except Exception as error:
-            # Without a wire nothing can have left; with one, only the wire knows. An answer that was already there
-            # when closing the wire failed is still the answer.
-            proof = Proof.IN_DOUBT if wire is not None and wire.crossed else Proof.NOT_SENT
+            # An answer that was already there when closing the wire failed is still the answer.
+            proof = proof_of_raising(wire)
             log.warning(
                 "submit raised", bank=bank.name, submission=claim.submission_id, proof=proof.value, exc_info=error
             )

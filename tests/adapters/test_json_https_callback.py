@@ -217,3 +217,10 @@ def test_banks_words_are_bounded(adapter: JsonHttpsBank) -> None:
     (one,) = adapter.parse(Artefact.of("page", dump(page(row))))
     assert one.text.startswith("已[2J销户x")
     assert len(one.text) <= 120
+
+
+def test_banks_words_lose_the_numbers_of_people(adapter: JsonHttpsBank) -> None:
+    """An account or ID number that a bank writes into its words for people does not come through in clear."""
+    row = item(1, "FAILED", reasonCode="ACCT_CLOSED", reason="账号6299990000000000020户名659999199001010012不符")
+    (one,) = adapter.parse(Artefact.of("page", dump(page(row))))
+    assert one.text == "账号*户名*不符"

@@ -4,6 +4,12 @@ from adapters.banks.json_https.bank import JsonHttpsBank, transport_of
 from adapters.banks.json_https.settings import JsonHttpsSettings
 from adapters.contract import Profile
 
-PROFILE = Profile("json_https", JsonHttpsSettings, JsonHttpsBank.from_settings, transport_of)
+PROFILE = Profile(
+    "json_https",
+    JsonHttpsSettings,
+    JsonHttpsBank.from_settings,
+    transport_of,
+    rehearsal="adapters.banks.json_https.rehearsal:JsonHttpsRehearsal",
+)
 
 __all__ = ["PROFILE", "JsonHttpsBank", "JsonHttpsSettings"]

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from adapters.banks.json_https import codes
 from adapters.contract import Evidence, Proof, Reason, Rendered, Unreadable
+from adapters.wire.words import shown
 from schemas.money import fen_from_yuan_text
 
 _REFERENCE = re.compile(r"[0-9A-Z]{1,30}")
@@ -24,7 +25,6 @@ _BANK_REF = re.compile(r"[0-9A-Za-z_.:/-]{1,64}")
 _CODE = re.compile(r"[0-9A-Z_]{1,40}")
 _CURSOR = re.compile(r"[\x21-\x7e]{1,200}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TEXT_LENGTH: Final = 120
 _FINAL: Final = frozenset({Proof.CREDITED, Proof.RETURNED, Proof.REJECTED})
 
 
@@ -170,8 +170,8 @@ def _date(value: object) -> dt.date | None:
 
 
 def _text(value: object) -> str:
-    """The bank's own words, bounded and without anything a terminal would act on."""
-    return "".join(c for c in value[:_TEXT_LENGTH] if c.isprintable()) if isinstance(value, str) else ""
+    """The bank's own words, without the numbers of people and without anything a terminal would act on."""
+    return shown(value) if isinstance(value, str) else ""
 
 
 def judge_submission(status: int, document: dict[str, Any], rendered: Rendered, artefact: str) -> Evidence:

@@ -204,4 +204,10 @@ def _transport(settings: RccFileSettings) -> SftpTransport:
     return SftpTransport(settings.sftp)
 
 
-PROFILE: Final = Profile("rcc_file", RccFileSettings, RccFileAdapter, _transport)
+PROFILE: Final = Profile(
+    "rcc_file",
+    RccFileSettings,
+    RccFileAdapter,
+    _transport,
+    rehearsal="adapters.banks.rcc_file.rehearsal:RccFileRehearsal",
+)

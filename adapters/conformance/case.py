@@ -1,0 +1,71 @@
+"""A case: an id for ever, a promise in one sentence, and how it is seen to be kept or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from adapters.contract import Capabilities
+
+if TYPE_CHECKING:
+    from adapters.conformance.kit import Kit
+
+Run = Callable[["Kit"], Awaitable[None]]
+Essential = Callable[[Capabilities], bool]
+
+
+class Broken(Exception):
+    """The promise is broken; the text says how, in plain words and without a name, an account or an ID number."""
+
+
+class NotApplicable(Exception):
+    """This bank cannot come into the case; the text says why."""
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "n/a"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``essential``: whether a bank with these capabilities that cannot come into this case is not finished; then "not
+    applicable" is a failure."""
+
+    id: str
+    promise: str
+    run: Run
+    essential: Essential
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    case: Case
+    verdict: Verdict
+    reason: str = ""
+    milliseconds: int = 0
+
+
+CASES: Final[list[Case]] = []  # in the order of their definition, which is the order in which they run
+
+
+def case(id_: str, promise: str, *, essential: bool | Essential = False) -> Callable[[Run], Run]:
+    """Registers a function of the kit as a case."""
+
+    def register(run: Run) -> Run:
+        if any(known.id == id_ for known in CASES):
+            raise ValueError(f"two cases are called {id_}")
+        asked = essential if callable(essential) else (lambda _: bool(essential))
+        CASES.append(Case(id_, promise, run, asked))
+        return run
+
+    return register
+
+
+def require(holds: object, reason: str) -> None:
+    """Broken with ``reason`` unless ``holds``."""
+    if not holds:
+        raise Broken(reason)

@@ -1,0 +1,96 @@
+"""One run of the kit: the profile that is checked, its rehearsal, and the rooms in which it is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.conformance import people
+from adapters.conformance.case import Broken
+from adapters.conformance.counterpart import Fault, Mishap, Party
+from adapters.conformance.hearing import Core
+from adapters.conformance.keys import Keys
+from adapters.conformance.rehearsal import Kind, Rehearsal, Site
+from adapters.conformance.room import HANG_SECONDS, Bank, Room
+from adapters.conformance.streams import HttpBank, TcpBank
+from adapters.conformance.tree import FileBank
+from adapters.conformance.watch import Watch
+from adapters.contract import BankAdapter, Profile
+
+
+@dataclass
+class Kit:
+    """One run: the profile that is checked, its rehearsal, and what all rooms share."""
+
+    profile: Profile
+    name: str
+    rehearsal: Rehearsal
+    core: Core
+    folder: Path
+    keys: Keys
+    watch: Watch = field(default_factory=Watch)
+    configured: Mapping[str, Any] = field(default_factory=dict)
+    locator: str = ""  # how another process finds the profile: "module:attribute"
+    rooms: int = 0
+    submissions: int = 0
+
+    def next_submission(self) -> str:
+        self.submissions += 1
+        return self.core.submission_reference(self.submissions, people.AT)
+
+    def section(self, port: int) -> dict[str, Any]:
+        return self.rehearsal.settings(Site(self.folder, port), self.configured)
+
+    def adapter(self, configured: Mapping[str, Any] | None = None) -> BankAdapter:
+        """An adapter that leads nowhere, for what is pure."""
+        chosen = self.configured if configured is None else configured
+        section = self.rehearsal.settings(Site(self.folder, 1), chosen)
+        made: BankAdapter = self.profile.adapter(self.name, self.profile.settings.model_validate(section))
+        return made
+
+    @asynccontextmanager
+    async def room(
+        self,
+        fault: Fault = Fault.NONE,
+        party: Party = Party.SUBMISSION,
+        *,
+        at: int = 0,
+        stranger: bool = False,
+        closed: bool = False,
+    ) -> AsyncIterator[Room]:
+        """A room whose bank commits ``fault``; ``closed``: nobody listens; ``stranger``: somebody else does."""
+        self.rooms += 1
+        bank = self._bank()
+        bank.mishap = Mishap(fault, party, at)
+        await bank.start(self.keys, stranger=stranger)
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
+            port = unused.getsockname()[1] if closed else bank.port
+            settings = self.profile.settings.model_validate(self.section(port))
+            room = Room(self, bank, settings)
+            self.watch.show(settings)
+            self.watch.show(room.adapter)
+            room.reaches = not closed
+            try:
+                yield room
+                room.leave()
+            except Broken:
+                room.explain()
+                raise
+            finally:
+                await asyncio.wait_for(room.transport.close(), HANG_SECONDS)
+                await bank.stop()
+
+    def _bank(self) -> Bank:
+        match self.rehearsal.kind:
+            case Kind.HTTP:
+                return HttpBank(self.rehearsal)
+            case Kind.TCP:
+                return TcpBank(self.rehearsal)
+            case Kind.SFTP:
+                return FileBank(self.rehearsal, self.folder / f"tree-{self.rooms}")

@@ -1,0 +1,219 @@
+"""Runs all cases against one profile and gathers what they found.
+
+A case has a bound in real time. Its calls are bounded in the event loop; an adapter that blocks the loop itself is
+interrupted by an alarm, where the run has the main thread to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from adapters.conformance import cases as _registered  # noqa: F401
+from adapters.conformance.case import CASES, Broken, Case, NotApplicable, Result, Verdict
+from adapters.conformance.hearing import Core
+from adapters.conformance.keys import Keys
+from adapters.conformance.kit import Kit
+from adapters.conformance.rehearsal import CannotSay, Rehearsal
+from adapters.contract import Profile
+from adapters.registry import GROUP, load
+
+CASE_SECONDS: Final = 60
+LEAST_LINES: Final = 3
+
+
+class CannotCheck(Exception):
+    """The profile cannot be checked; the message says what is missing."""
+
+
+class Hung(Exception):
+    """A case that blocked the event loop was interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run found, in the order of the cases."""
+
+    adapter: str
+    results: tuple[Result, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        return [result.case.id for result in self.results if result.verdict is Verdict.FAILED]
+
+    @property
+    def passed(self) -> int:
+        return sum(result.verdict is Verdict.PASSED for result in self.results)
+
+    def summary(self) -> dict[str, Any]:
+        """The last line of the command. Cases that this bank cannot come into are not counted."""
+        return {
+            "adapter": self.adapter,
+            "cases": self.passed + len(self.failed),
+            "passed": self.passed,
+            "failed": self.failed,
+        }
+
+
+def rehearsal_of(profile: Profile) -> Rehearsal:
+    """The profile's rehearsal; CannotCheck where there is none or it cannot be loaded."""
+    if not profile.rehearsal:
+        raise CannotCheck(
+            f"profile {profile.name} ships no rehearsal: name one in Profile(rehearsal='package.module:ATTRIBUTE');"
+            " adapters/conformance/rehearsal.py is its manual"
+        )
+    module, _, attribute = profile.rehearsal.partition(":")
+    try:
+        made: Rehearsal = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CannotCheck(f"the rehearsal {profile.rehearsal} cannot be loaded: {error}") from error
+    missing = [name for name in ("kind", "settings", "read", "answer", "golden") if not hasattr(made, name)]
+    if missing:
+        raise CannotCheck(f"the rehearsal {profile.rehearsal} lacks {', '.join(missing)}")
+    return made
+
+
+def locator_of(profile_name: str) -> str:
+    """ "module:attribute" of an installed profile, for another process; "" where there is none."""
+    found = [entry.value for entry in entry_points(group=GROUP) if entry.name == profile_name]
+    return found[0] if len(found) == 1 else ""
+
+
+def check_installed(
+    profile_name: str,
+    core: Core,
+    *,
+    name: str = "",
+    configured: Mapping[str, Any] | None = None,
+    tell: Callable[[Result], None] = lambda result: None,
+) -> Report:
+    """Check an installed profile; RegistryError and CannotCheck where that cannot be."""
+    return check(
+        load(profile_name),
+        core,
+        name=name or profile_name,
+        configured=configured,
+        locator=locator_of(profile_name),
+        tell=tell,
+    )
+
+
+def check(
+    profile: Profile,
+    core: Core,
+    *,
+    name: str = "",
+    configured: Mapping[str, Any] | None = None,
+    locator: str = "",
+    only: Iterable[str] = (),
+    tell: Callable[[Result], None] = lambda result: None,
+) -> Report:
+    """Run every case (or ``only`` some, by id) and hand each result to ``tell`` as it comes."""
+    rehearsal = rehearsal_of(profile)
+    chosen = _chosen(frozenset(only))
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        kit = Kit(
+            profile,
+            name or profile.name,
+            rehearsal,
+            core,
+            Path(folder),
+            Keys(Path(folder)),
+            configured=configured or {},
+            locator=locator,
+        )
+        _can_be_built(kit)
+        return Report(kit.name, tuple(asyncio.run(_run(kit, chosen, tell))))
+
+
+def _can_be_built(kit: Kit) -> None:
+    """CannotCheck, without a value in it, where the settings do not hold or the bank is too small for the cases."""
+    try:
+        lines = kit.adapter().capabilities().max_lines
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        raise CannotCheck(f"the settings that the rehearsal gives do not hold: {'; '.join(faults)}") from None
+    if lines < LEAST_LINES:
+        raise CannotCheck(f"the cases need {LEAST_LINES} lines in a submission, and max_lines is {lines}")
+
+
+def _chosen(only: frozenset[str]) -> list[Case]:
+    unknown = only - {case.id for case in CASES}
+    if unknown:
+        raise ValueError(f"no such case: {', '.join(sorted(unknown))}")
+    return [case for case in CASES if not only or case.id in only]
+
+
+async def _run(kit: Kit, chosen: list[Case], tell: Callable[[Result], None]) -> list[Result]:
+    results = []
+    with kit.watch.listening():
+        for case in chosen:
+            results.append(await _one(kit, case))
+            tell(results[-1])
+    return results
+
+
+async def _one(kit: Kit, case: Case) -> Result:
+    started = time.monotonic_ns()
+    verdict, reason = Verdict.PASSED, ""
+    try:
+        with _alarm():
+            await case.run(kit)
+    except Broken as broken:
+        verdict, reason = Verdict.FAILED, str(broken)
+        kit.watch.note("the kit's own words", reason)
+    except (NotApplicable, CannotSay) as silent:
+        verdict, reason = Verdict.NOT_APPLICABLE, str(silent)
+        if case.essential(kit.adapter().capabilities()):
+            verdict, reason = Verdict.FAILED, f"without this case nothing is proved, and the rehearsal says: {silent}"
+    except NotImplementedError:
+        verdict, reason = Verdict.FAILED, "NotImplementedError was raised; only cancel() may"
+    except Hung:
+        verdict, reason = Verdict.FAILED, f"the adapter blocks everything for more than {CASE_SECONDS} s"
+    except Exception as error:
+        # The type and the place, never the text: it may quote a line.
+        kit.watch.raised(error)
+        verdict, reason = Verdict.FAILED, f"{type(error).__name__} was raised {_place(error)}"
+    return Result(case, verdict, reason, (time.monotonic_ns() - started) // 1_000_000)
+
+
+def _place(error: BaseException) -> str:
+    """The innermost place in the traceback, file and line: where an author has to look."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else "somewhere"
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Hung
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(CASE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+__all__ = ["CASES", "CannotCheck", "Report", "check", "check_installed", "rehearsal_of"]
