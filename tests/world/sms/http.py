@@ -66,7 +66,8 @@ class Reporter:
         seconds = clock.real_seconds((self._due[0][0] - clock.now_ms()) / 1000) if self._due else None
         if seconds is None or seconds > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for() of 3.11 can lose a cancellation
+                    await self._news.wait()
 
     async def _tell(self, session: aiohttp.ClientSession, rows: list[Row]) -> None:
         """One callback, repeated until it is answered; a refusal is an answer."""

@@ -175,7 +175,10 @@ class Session(ABC):
             outcome = self.post.refuse(wrong.code, 1)
         if outcome.fault in ("drop_before", "drop_after", "accept_later"):
             self.cut()
-        elif not outcome.fault.startswith("timeout"):
+            self.post.answered_or_never(outcome.wire_id)
+        elif outcome.fault.startswith("timeout"):
+            self.post.answered_or_never(outcome.wire_id)
+        else:
             for owed in outcome.first:
                 if self.has_room:
                     self.tell(owed)
@@ -187,6 +190,7 @@ class Session(ABC):
 
     def _answer(self, sequence: int, outcome: Outcome) -> None:
         self._pending.discard(sequence)
+        self.post.answered_or_never(outcome.wire_id)
         if outcome.fault == "unknown_sequence":
             self.send(self.submit_answer(sequence ^ STRAY, outcome))
             return

@@ -3,7 +3,7 @@
 Theory of operation. A SUBMIT is judged, written to the ledger and only then answered; a message exists once all of its
 parts are in, and its fate is drawn at that moment. From then on every SUBMIT of it is owed ``callbacks`` reports for
 each receiver. A report that is due goes to any session that may hear it and has room in its window; it is paid only by
-the session's answer. What a session that ended had not answered is owed again at once, to whichever session comes next,
+the session's answer. No report goes out before its SUBMIT is answered, unless that is the fault. What a session that ended had not answered is owed again at once, to whichever session comes next,
 and a centre that starts again reads what it owes from its ledger: reports are repeated, never forgotten.
 """
 
@@ -93,6 +93,7 @@ class Post:
         self._told = ledger.told()
         self._open: dict[tuple[str, tuple[str, ...], str], Assembly] = {}
         self._due: list[Owed] = []
+        self._held: dict[str, list[Owed]] = {}  # by SUBMITs that are not answered yet
         self._pushed = 0
         self._news = asyncio.Event()
         self._sessions: list[Listener] = []
@@ -204,6 +205,7 @@ class Post:
         if fault == "report_first" and not (hears and rows and all(row.callbacks for row in rows)):
             fault = ""  # nothing to report yet, or nobody to hear it: it did not fire
         self._write(name, "taken", "OK", len(phones), fault, rows, submit)
+        self._held[wire_id] = []
         first = self._owe_whole(whole, rows, wire_id if fault == "report_first" else "") if whole is not None else ()
         return Outcome("ERROR" if fault == "error_after" else "OK", fault, wire_id, first)
 
@@ -216,6 +218,12 @@ class Post:
                     first.append(self._make(row, wire_id, phone, row.taken_at_ms))
                 self._owe(row, wire_id, phone, range(wire_id == overtaking, row.callbacks))
         return tuple(first)
+
+    def answered_or_never(self, wire_id: str) -> None:
+        """A SUBMIT has got all the answer that it will get: from now on reports about it may go out."""
+        for owed in self._held.pop(wire_id, ()):
+            heapq.heappush(self._due, owed)
+        self._news.set()
 
     def query(self, wire_id: str) -> Row | None:
         """What is known of a message by the id that was answered; None: no such message, or not whole yet."""
@@ -325,7 +333,11 @@ class Post:
         if row.callback_at_ms is None:
             return
         for copy in copies:
-            heapq.heappush(self._due, self._make(row, wire_id, phone, row.callback_at_ms + copy * AGAIN_MS))
+            owed = self._make(row, wire_id, phone, row.callback_at_ms + copy * AGAIN_MS)
+            if wire_id in self._held:
+                self._held[wire_id].append(owed)
+            else:
+                heapq.heappush(self._due, owed)
         self._news.set()
 
     async def run(self) -> None:
@@ -355,7 +367,8 @@ class Post:
         seconds = clock.real_seconds((min(moments) - clock.now_ms()) / 1000) if moments else None
         if seconds is None or seconds > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for() of 3.11 can lose a cancellation
+                    await self._news.wait()
 
     def _expire(self, one: Assembly, now: int) -> None:
         """A message that never became whole reached nobody; each SUBMIT of it is told so."""
