@@ -2,9 +2,10 @@
 
 Theory of operation. A SUBMIT is judged, written to the ledger and only then answered; a message exists once all of its
 parts are in, and its fate is drawn at that moment. From then on every SUBMIT of it is owed ``callbacks`` reports for
-each receiver. A report that is due goes to any session that may hear it and has room in its window; it is paid only by
-the session's answer. No report goes out before its SUBMIT is answered, unless that is the fault. What a session that ended had not answered is owed again at once, to whichever session comes next,
-and a centre that starts again reads what it owes from its ledger: reports are repeated, never forgotten.
+each receiver. No report goes out before its SUBMIT is answered, unless that is the fault. A report that is due goes to
+any session that may hear it and has room in its window; it is paid only by the session's answer. What a session that
+ended had not answered is owed again at once, to whichever session comes next, and a centre that starts again reads what
+it owes from its ledger: reports are repeated, never forgotten.
 """
 
 from __future__ import annotations
