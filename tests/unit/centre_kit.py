@@ -86,7 +86,7 @@ async def centre(directory: Path, protocol: str, *, version: str = "3.0", **keys
     sound: dict[str, Any] = {
         "report_seconds": [0, 0],
         "signatures": [SIGNATURE],
-        "report_repeat_real_milliseconds": 200,
+        "report_repeat_real_milliseconds": 300,
     }
     door = Door(ACCOUNT, secret, source=SOURCE, version=version)
     config = Config(directory / "centre", "bank", secret, protocols={protocol: door}, **{**sound, **keys})

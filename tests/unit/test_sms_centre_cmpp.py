@@ -190,7 +190,7 @@ async def test_a_part_that_does_not_fit_its_message_is_refused(tmp_path: Path) -
 
 async def test_a_seventeenth_unanswered_submit_is_refused(tmp_path: Path) -> None:
     """The window is 16: one more gets the flow-control Result and is written down, and later ones are taken again."""
-    async with centre(tmp_path, "cmpp", answer_real_milliseconds=300, report_seconds=[900, 900]) as here:
+    async with centre(tmp_path, "cmpp", answer_real_milliseconds=800, report_seconds=[900, 900]) as here:
         line = await bound(here)
         line.send(*(submit(n, TEXT + str(n)) for n in range(1, 18)))
         answer = await line.pdu()
@@ -259,7 +259,7 @@ async def test_what_is_owed_survives_the_centre(tmp_path: Path) -> None:
 
 async def test_an_idle_line_is_tested_and_given_up(tmp_path: Path) -> None:
     """A silent customer is asked three times whether it lives; one that answers keeps its line."""
-    async with centre(tmp_path, "cmpp", idle_real_milliseconds=50) as here:
+    async with centre(tmp_path, "cmpp", idle_real_milliseconds=120) as here:
         line = await bound(here)
         for _ in range(5):
             test = await line.pdu()

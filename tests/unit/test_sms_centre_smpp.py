@@ -143,7 +143,7 @@ async def test_what_may_not_be_taken_is_refused(tmp_path: Path, pdu: bytes, stat
 
 async def test_a_seventeenth_unanswered_submit_is_throttled(tmp_path: Path) -> None:
     """Sixteen submits may be unanswered; one more is throttled and written down."""
-    async with centre(tmp_path, "smpp", answer_real_milliseconds=300, report_seconds=[900, 900]) as here:
+    async with centre(tmp_path, "smpp", answer_real_milliseconds=800, report_seconds=[900, 900]) as here:
         line = await bound(here)
         line.send(*(submit_sm(n, TEXT + str(n)) for n in range(2, 19)))
         assert await line.pdu() == head(0x80000004, 0x58, 18)
