@@ -11,7 +11,7 @@ from tests.unit.centre_kit import PHONE, Here, Line, centre
 from tests.unit.cmpp_kit import TEXT, bound, head, heard, parts, result, submit
 from tests.unit.smpp_kit import bound as smpp_bound
 from tests.unit.smpp_kit import submit_sm
-from tests.world.sms import post
+from tests.world.sms import reports
 from tests.world.sms.config import MESSAGE_FAULTS, PDU_FAULTS, TAKES_NOTHING, Config
 from tests.world.sms.fate import Programme
 from tests.world.sms_ledger import identity
@@ -131,7 +131,7 @@ async def fated(here: Here, fault: str, line: Line) -> None:
 @pytest.mark.parametrize("fault", MESSAGE_FAULTS)
 async def test_a_fate_is_kept(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Undelivered, lost, late, twice: what is planned for a number happens to its message, and the ledger says so."""
-    monkeypatch.setattr(post, "AGAIN_MS", 100)
+    monkeypatch.setattr(reports, "AGAIN_MS", 100)
     async with centre(tmp_path, "cmpp", numbers={PHONE: fault}, late_seconds=1) as here:
         line = await bound(here)
         line.send(submit(2))

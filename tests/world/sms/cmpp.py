@@ -9,7 +9,8 @@ from tests.world.sms import cmpp_codec as codec
 from tests.world.sms import segments
 from tests.world.sms.config import VERSIONS
 from tests.world.sms.link import Broken, Session
-from tests.world.sms.post import Outcome, Owed
+from tests.world.sms.post import Outcome
+from tests.world.sms.reports import Owed
 from tests.world.sms.segments import Wrong
 
 FREE_TO_RECEIVER = (2, "01", "000000")  # Fee_UserType: bill the SP; FeeType: free; FeeCode: nothing

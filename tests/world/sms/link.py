@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tests.world.sms.config import Door
-from tests.world.sms.post import Outcome, Owed, Post
+from tests.world.sms.post import Outcome, Post
+from tests.world.sms.reports import Owed
 from tests.world.sms.segments import Wrong
 
 WINDOW = 16
@@ -102,7 +103,7 @@ class Session(ABC):
             repeating.cancel()
             self._over = True
             self.post.note("broken" if code not in ("CLOSED", "LOST") else "ended", code)
-            self.post.leave(self, [one.owed for one in self._unanswered.values() if not one.forged])
+            self.post.reports.leave(self, [one.owed for one in self._unanswered.values() if not one.forged])
             self._writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await asyncio.gather(repeating, return_exceptions=True)
@@ -157,7 +158,7 @@ class Session(ABC):
         self.bound, self._hears = True, hears
         self.post.note("bound")
         if hears:
-            self.post.join(self)
+            self.post.reports.join(self)
 
     # SUBMITs.
 
@@ -175,22 +176,22 @@ class Session(ABC):
             outcome = self.post.refuse(wrong.code, 1)
         if outcome.fault in ("drop_before", "drop_after", "accept_later"):
             self.cut()
-            self.post.answered_or_never(outcome.wire_id)
+            self.post.reports.release(outcome.wire_id)
         elif outcome.fault.startswith("timeout"):
-            self.post.answered_or_never(outcome.wire_id)
+            self.post.reports.release(outcome.wire_id)
         else:
             for owed in outcome.first:
                 if self.has_room:
                     self.tell(owed)
                 else:
-                    self.post.give_back(owed)
+                    self.post.reports.give_back(owed)
             self._pending.add(sequence)
             seconds = self.post.config.answer_real_milliseconds / 1000
             self._loop.call_later(seconds, self._answer, sequence, outcome)
 
     def _answer(self, sequence: int, outcome: Outcome) -> None:
         self._pending.discard(sequence)
-        self.post.answered_or_never(outcome.wire_id)
+        self.post.reports.release(outcome.wire_id)
         if outcome.fault == "unknown_sequence":
             self.send(self.submit_answer(sequence ^ STRAY, outcome))
             return
@@ -214,7 +215,7 @@ class Session(ABC):
         sequence = self.next_sequence()
         pdu = self.report(sequence, owed)
         self._unanswered[sequence] = Unanswered(owed, pdu, forged, self._loop.time())
-        self.post.sent(owed, forged=forged)
+        self.post.reports.sent(owed, forged=forged)
         self.send(pdu)
 
     def told(self, sequence: int) -> Unanswered | None:
@@ -227,9 +228,9 @@ class Session(ABC):
         if one.forged:
             return
         if later:
-            self.post.postponed(one.owed, code)
+            self.post.reports.postponed(one.owed, code)
         else:
-            self.post.answered(one.owed, code, refused=refused)
+            self.post.reports.answered(one.owed, code, refused=refused)
 
     async def _repeat(self) -> None:
         """Unanswered reports again, under their sequence; a customer deaf to three of them loses the connection."""
@@ -243,7 +244,7 @@ class Session(ABC):
                     self.cut()
                     return
                 one.tries, one.sent_at = one.tries + 1, self._loop.time()
-                self.post.sent(one.owed, forged=one.forged)
+                self.post.reports.sent(one.owed, forged=one.forged)
                 self.send(one.pdu)
 
 

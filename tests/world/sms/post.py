@@ -1,54 +1,24 @@
-"""The post room of CMPP and SMPP: takes SUBMITs, puts long messages together, owes reports until they are answered.
+"""The post room of CMPP and SMPP: judges SUBMITs, puts long messages together, and draws the fate of each.
 
 Theory of operation. A SUBMIT is judged, written to the ledger and only then answered; a message exists once all of its
 parts are in, and its fate is drawn at that moment. From then on every SUBMIT of it is owed ``callbacks`` reports for
-each receiver. No report goes out before its SUBMIT is answered, unless that is the fault. A report that is due goes to
-any session that may hear it and has room in its window; it is paid only by the session's answer. What a session that
-ended had not answered is owed again at once, to whichever session comes next, and a centre that starts again reads what
-it owes from its ledger: reports are repeated, never forgotten.
+each receiver (`reports.py`). A centre that starts again reads from its ledger what it had begun to put together and
+what it owes: reports are repeated, never forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
 from tests.world import clock
 from tests.world.sms.config import PDU_FAULTS, TAKES_NOTHING, Config
 from tests.world.sms.fate import Fate, Programme, units
+from tests.world.sms.reports import Owed, Reports
 from tests.world.sms.segments import Part, Wrong
 from tests.world.sms_ledger import Ledger, Row, Submit, identity
-
-AGAIN_MS = 60_000  # between the two copies of report_twice
-STRANGER = "f" * 16
-
-
-class Owed(NamedTuple):
-    """One report to come: about one SUBMIT, for one receiver."""
-
-    at_ms: int
-    order: int
-    wire_id: str
-    phone: str  # as the SUBMIT wrote it
-    row: Row
-
-    def forged(self) -> Owed:
-        """The opposite news about a message that nobody was ever given."""
-        stat = "UNDELIV" if self.row.status == "DELIVRD" else "DELIVRD"
-        return self._replace(wire_id=STRANGER, row=self.row._replace(status=stat))
-
-
-class Listener(Protocol):
-    """A session, as the post room sees it."""
-
-    @property
-    def has_room(self) -> bool: ...
-
-    def tell(self, owed: Owed, *, forged: bool = False) -> None: ...
 
 
 @dataclass(slots=True)
@@ -93,80 +63,13 @@ class Post:
         self._arrivals = ledger.arrivals()
         self._told = ledger.told()
         self._open: dict[tuple[str, tuple[str, ...], str], Assembly] = {}
-        self._due: list[Owed] = []
-        self._held: dict[str, list[Owed]] = {}  # by SUBMITs that are not answered yet
-        self._pushed = 0
-        self._news = asyncio.Event()
-        self._sessions: list[Listener] = []
+        self.reports = Reports(config, protocol, ledger, programme)
         for submit in ledger.unfinished(protocol):
             self._add(submit)
-        for row, wire_id, phone, owed in ledger.unreported_parts(protocol):
-            self._owe(row, wire_id, phone, range(row.callbacks - owed, row.callbacks))
-
-    # Sessions come and go; what they hear and what they make of it.
-
-    def join(self, session: Listener) -> None:
-        self._sessions.append(session)
-        self._news.set()
-
-    def leave(self, session: Listener, unanswered: list[Owed]) -> None:
-        if session in self._sessions:
-            self._sessions.remove(session)
-        for owed in unanswered:
-            heapq.heappush(self._due, owed)
-        self._news.set()
-
-    def give_back(self, owed: Owed) -> None:
-        """Not sent for want of room: owed as before."""
-        heapq.heappush(self._due, owed)
-        self._news.set()
 
     def note(self, verdict: str, code: str = "") -> None:
-        """A connection's life: bound, refused, broken or ended."""
+        """A connection's life: bound, refused, broken, ended; or an answer to nothing that waits."""
         self._ledger.write("LINK", "", verdict, code=code, protocol=self.protocol)
-
-    def sent(self, owed: Owed, *, forged: bool = False) -> None:
-        """Written before the report is: a crash in between counts one too many, never one too few."""
-        if forged:
-            self._callback(owed, "forged", owed.row.status, fault="callback_forged")
-        else:
-            self._callback(owed, "sent", owed.row.status, sent=(owed.row.msg_id,))
-
-    def answered(self, owed: Owed, code: str, *, refused: bool) -> None:
-        self._callback(owed, "refused" if refused else "acknowledged", code, reported=(owed.row.msg_id,))
-        self._news.set()
-
-    def postponed(self, owed: Owed, code: str) -> None:
-        """The customer cannot take it now: owed again after a pause."""
-        self._callback(owed, "postponed", code)
-        pause_ms = self.config.callback_retry_real_milliseconds * clock.SCALE
-        heapq.heappush(self._due, owed._replace(at_ms=clock.now_ms() + pause_ms))
-        self._news.set()
-
-    def _callback(
-        self,
-        owed: Owed,
-        verdict: str,
-        code: str,
-        *,
-        fault: str = "",
-        sent: tuple[str, ...] = (),
-        reported: tuple[str, ...] = (),
-    ) -> None:
-        self._ledger.write(
-            "CALLBACK",
-            "",
-            verdict,
-            code=code,
-            count=1,
-            fault=fault,
-            sent=sent,
-            reported=reported,
-            wire_id=owed.wire_id,
-            protocol=self.protocol,
-        )
-
-    # SUBMITs.
 
     def refuse(self, code: str, count: int) -> Outcome:
         """Against the rules: nothing is taken, and it is no arrival of anything."""
@@ -206,7 +109,7 @@ class Post:
         if fault == "report_first" and not (hears and rows and all(row.callbacks for row in rows)):
             fault = ""  # nothing to report yet, or nobody to hear it: it did not fire
         self._write(name, "taken", "OK", len(phones), fault, rows, submit)
-        self._held[wire_id] = []
+        self.reports.hold(wire_id)
         first = self._owe_whole(whole, rows, wire_id if fault == "report_first" else "") if whole is not None else ()
         return Outcome("ERROR" if fault == "error_after" else "OK", fault, wire_id, first)
 
@@ -216,15 +119,9 @@ class Post:
         for phone, row in zip(whole.phones, rows, strict=True):
             for wire_id in whole.wire_ids:
                 if wire_id == overtaking:
-                    first.append(self._make(row, wire_id, phone, row.taken_at_ms))
-                self._owe(row, wire_id, phone, range(wire_id == overtaking, row.callbacks))
+                    first.append(self.reports.make(row, wire_id, phone, row.taken_at_ms))
+                self.reports.owe(row, wire_id, phone, range(wire_id == overtaking, row.callbacks))
         return tuple(first)
-
-    def answered_or_never(self, wire_id: str) -> None:
-        """A SUBMIT has got all the answer that it will get: from now on reports about it may go out."""
-        for owed in self._held.pop(wire_id, ()):
-            heapq.heappush(self._due, owed)
-        self._news.set()
 
     def query(self, wire_id: str) -> Row | None:
         """What is known of a message by the id that was answered; None: no such message, or not whole yet."""
@@ -272,7 +169,7 @@ class Post:
         key = (submit.source, submit.phones, submit.reference)
         if key not in self._open:
             self._open[key] = Assembly(submit.assembly, submit.source, submit.phones, submit.total, submit.at_ms)
-            self._news.set()
+            self.reports.news.set()
         assembly = self._open[key]
         assembly.parts[submit.number] = submit.content
         assembly.wire_ids.append(submit.wire_id)
@@ -324,52 +221,28 @@ class Post:
         self._write(name, "refused", "BAD_NUMBER", 1, why, [row] if part.number == 1 else [])
         return Outcome("BAD_NUMBER")
 
-    # Reports.
-
-    def _make(self, row: Row, wire_id: str, phone: str, at_ms: int) -> Owed:
-        self._pushed += 1
-        return Owed(at_ms, self._pushed, wire_id, phone, row)
-
-    def _owe(self, row: Row, wire_id: str, phone: str, copies: range) -> None:
-        if row.callback_at_ms is None:
-            return
-        for copy in copies:
-            owed = self._make(row, wire_id, phone, row.callback_at_ms + copy * AGAIN_MS)
-            if wire_id in self._held:
-                self._held[wire_id].append(owed)
-            else:
-                heapq.heappush(self._due, owed)
-        self._news.set()
-
     async def run(self) -> None:
         while True:
             await self._wait()
             now = clock.now_ms()
             for key in [key for key, one in self._open.items() if self._expires_ms(one) <= now]:
                 self._expire(self._open.pop(key), now)
-            while self._due and self._due[0].at_ms <= now and (session := self._ready()) is not None:
-                owed = heapq.heappop(self._due)
-                if self._programme.forges(owed.row.ref):
-                    session.tell(owed.forged(), forged=True)
-                session.tell(owed)
-
-    def _ready(self) -> Listener | None:
-        return next((session for session in self._sessions if session.has_room), None)
+            self.reports.pay(now)
 
     def _expires_ms(self, one: Assembly) -> int:
         return one.at_ms + self.config.incomplete_seconds * 1000
 
     async def _wait(self) -> None:
         """Until a report is due that somebody can hear, or a message has waited long enough for its parts."""
-        self._news.clear()
+        self.reports.news.clear()
         moments = [self._expires_ms(one) for one in self._open.values()]
-        if self._due and self._ready() is not None:
-            moments.append(self._due[0].at_ms)
+        if (due_ms := self.reports.next_ms()) is not None:
+            moments.append(due_ms)
         seconds = clock.real_seconds((min(moments) - clock.now_ms()) / 1000) if moments else None
         if seconds is None or seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):  # wait_for() of 3.11 can lose a cancellation
-                    await self._news.wait()
+                    await self.reports.news.wait()
 
     def _expire(self, one: Assembly, now: int) -> None:
         """A message that never became whole reached nobody; each SUBMIT of it is told so."""
@@ -383,7 +256,7 @@ class Post:
         self._ledger.write("EXPIRY", "", "expired", count=len(rows), messages=rows, protocol=self.protocol)
         for phone, row in zip(one.phones, rows, strict=True):
             for wire_id in one.wire_ids:
-                self._owe(row, wire_id, phone, range(1))
+                self.reports.owe(row, wire_id, phone, range(1))
 
 
 def _of(part: Part) -> tuple[str, int, int, bytes]:

@@ -6,7 +6,8 @@ from tests.world import clock
 from tests.world.sms import segments
 from tests.world.sms import smpp_codec as codec
 from tests.world.sms.link import Broken, Session
-from tests.world.sms.post import Outcome, Owed
+from tests.world.sms.post import Outcome
+from tests.world.sms.reports import Owed
 from tests.world.sms.segments import Wrong
 from tests.world.sms.smpp_codec import Status
 
