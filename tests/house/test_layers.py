@@ -78,7 +78,14 @@ NOT_PURE = frozenset(
     {"asyncio", "socket", "subprocess", "threading", "urllib", "http", "os", "pathlib", "io", "random"}
 )
 # Ground truth: whoever shares an encoder with the gateway cannot contradict it.
-WITNESSES = ("tests.bank", "tests.world.checker", "tests.world.sms_centre", "tests.world.clock")
+WITNESSES = (
+    "tests.bank",
+    "tests.world.checker",
+    "tests.world.clock",
+    "tests.world.sms",
+    "tests.world.sms_centre",
+    "tests.world.sms_ledger",
+)
 DESK = "tests.world.desk"  # signs as the finance platform would: it may use the schemas and the signature
 DESK_MAY = ("schemas", "gateway.approval")
 
@@ -201,6 +208,7 @@ def test_every_module_has_a_floor() -> None:
         ("tests/bank/ledger.py", "from schemas.money import x"),
         ("tests/world/checker.py", "import gateway.states"),
         ("tests/world/desk.py", "from gateway.store import ids"),
+        ("tests/world/sms/cmpp_codec.py", "from adapters.sms import http_batch"),
     ],
 )
 def test_an_import_that_climbs_is_caught(path: str, text: str) -> None:
