@@ -140,6 +140,12 @@ FEES = Counter(
     ("bank",),
     registry=REGISTRY,
 )
+GIVEN_UP = Counter(
+    "payout_given_up_total",
+    "Payouts that a bank did not take so often that the core makes no further attempt: they wait for an order.",
+    ("bank",),
+    registry=REGISTRY,
+)
 LATE_CREDITS = Counter(
     "payout_late_credits_total",
     "Attempts credited after the working-day limit of their clock.",
@@ -279,7 +285,7 @@ GCCollector(registry=REGISTRY)
 def declare(banks: Iterable[str], refusal_reasons: Iterable[str] = ()) -> None:
     """Open the series that alerts watch, at zero: an increase from nothing to one is invisible to Prometheus."""
     for bank in banks:
-        for counter in (CONFLICTS, FEES, UNKNOWN_CODES, CRASHED_SENDINGS):
+        for counter in (CONFLICTS, FEES, UNKNOWN_CODES, CRASHED_SENDINGS, GIVEN_UP):
             counter.labels(bank=bank)
         for gauge in (IN_DOUBT_OLDEST_SECONDS, HELD, BANK_PAUSED):
             gauge.labels(bank=bank).set(0)

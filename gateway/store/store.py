@@ -14,6 +14,7 @@ from gateway.config import Config
 from gateway.store.batches import Batches
 from gateway.store.engine import Engine
 from gateway.store.evidence import EvidenceBook
+from gateway.store.limits import Limits
 from gateway.store.notices import Notices
 from gateway.store.orders import Orders
 from gateway.store.outbox import Outbox
@@ -31,6 +32,7 @@ class Store:
         self.batches = Batches(engine)
         self.planning = Planning(engine)
         self.submissions = Submissions(engine, owner, lease_seconds)
+        self.limits = Limits(engine)
         self.evidence = EvidenceBook(engine)
         self.orders = Orders(engine)
         self.notices = Notices(engine, owner, lease_seconds)
