@@ -30,6 +30,7 @@ BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt", "conflict", "cre
 CLOCKS = ("limit", "target", "feedback", "receipt")
 TOPICS_IN = ("batches", "funding", "orders")
 EFFECTS = ("move", "noop", "conflict", "kept", "unmatched")
+DIFFERENCES = ("UNKNOWN", "AMOUNT", "NOT_PAID", "MISSING")
 NO_DEADLINE = math.inf  # what OLDEST_DUE_SECONDS is set to while nothing is open
 NO_REASON = "none"  # the reason label of something that was not refused
 
@@ -211,6 +212,12 @@ WATCHED_AT_SECONDS = Gauge(
     "Unix time at which watch last read the gauges marked (store); while it stands still they are old news.",
     registry=REGISTRY,
 )
+STATEMENT_DIFFERENCES = Gauge(
+    "payout_statement_differences",
+    "Open differences between a bank's statements and the books, by kind (UNKNOWN, AMOUNT, NOT_PAID, MISSING). (store)",
+    ("bank", "kind"),
+    registry=REGISTRY,
+)
 BANK_PAUSED = Gauge(
     "payout_bank_paused",
     "1 while nothing is sent to a bank until somebody looks. (store)",
@@ -289,6 +296,8 @@ def declare(banks: Iterable[str], refusal_reasons: Iterable[str] = ()) -> None:
             counter.labels(bank=bank)
         for gauge in (IN_DOUBT_OLDEST_SECONDS, HELD, BANK_PAUSED):
             gauge.labels(bank=bank).set(0)
+        for kind in DIFFERENCES:
+            STATEMENT_DIFFERENCES.labels(bank=bank, kind=kind).set(0)
         for outcome in ("accepted", "repeated", "refused"):
             CALLBACKS.labels(bank=bank, outcome=outcome)
         for proof in Proof:

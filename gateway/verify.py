@@ -11,7 +11,8 @@ Doubt ends only by evidence, and evidence comes in three ways that all end in ``
   bank's login, and a conversation that collects is one question;
 * **collect**: result files and statements, one collector a bank at a time under a lease. The order is: fetch, archive
   (sealed), record, move the cursor, and only then settle at the bank's side. A crash anywhere reads a file twice, and
-  reading twice is a no-op. One unreadable file is quarantined with a reason; the others go on;
+  reading twice is a no-op. One unreadable file is quarantined with a reason; the others go on. A statement is, once
+  its evidence is recorded, held against the books as well (``store.statements``);
 * **callback**: verified, archived, and (unless the agreement says that a signed callback is proof) used only as a
   reason to ask at once.
 
@@ -25,6 +26,7 @@ import asyncio
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -34,10 +36,12 @@ from adapters.contract import (
     Artefact,
     CallbackRefused,
     Evidence,
+    GivesStatements,
     NotFound,
     Proof,
     Reason,
     Rendered,
+    Statement,
     TakesCallbacks,
     Unreadable,
 )
@@ -55,6 +59,7 @@ from gateway.vault import Vault
 log = get_logger("verify")
 PROBED_AT_ONCE = 4
 UNMATCHED_TOLD = 10  # of one answer: a bank that names a thousand strangers shall not flood the log
+DEBITED = "STATEMENT:DEBIT"  # what stands in the place of a bank's code for what its statement debited
 PROBE_TRIES = 2  # a question may be repeated; a payment may not
 
 
@@ -207,13 +212,41 @@ class Verify:
 
     async def _take_artefact(self, bank: Bank, artefact: Artefact, asked_at: dt.datetime) -> None:
         """Archive and record one artefact. What cannot be trusted as a whole yields nothing and is set aside."""
+        adapter = bank.adapter
         try:
-            evidence = list(bank.adapter.parse(artefact))
+            evidence = list(adapter.parse(artefact))
+            statement = adapter.statement(artefact) if isinstance(adapter, GivesStatements) else None
         except Unreadable as error:
             await self._keep(bank, artefact, quarantined=str(error)[:200])
             return
         await self._keep(bank, artefact, quarantined=None)
         await self._hear(bank, asked_at, evidence, (), published=True)
+        if statement is not None:
+            await self._reconcile(bank, replace(statement, artefact=artefact.sha256), asked_at)
+
+    async def _reconcile(self, bank: Bank, statement: Statement, asked_at: dt.datetime) -> None:
+        """Hold a statement against the books. A debit of another amount than approved contradicts its line (D6)."""
+        reconciled = await self._store.statements.reconcile(bank.name, statement, self._clock.now())
+        # Also of a statement that was read before: the process may have died between the two.
+        contradictions = [
+            Evidence(
+                Proof.CREDITED,  # of an amount that is not the line's: a contradiction in every state, never a credit
+                reference=row["reference"],
+                amount_fen=row["booked_fen"],
+                code=DEBITED,
+                host_reference=row["host_reference"],
+                post_date=row["day"],
+                artefact=statement.artefact,
+            )
+            for row in reconciled.wrong_debits
+        ]
+        await self._hear(bank, asked_at, contradictions, ())
+        if not reconciled.is_new:
+            return
+        digest, differences = statement.artefact[:12], reconciled.differences.total()
+        if differences:
+            log.error("statement differs", bank=bank.name, at=statement.day, digest=digest, count=differences)
+        log.info("statement reconciled", bank=bank.name, at=statement.day, digest=digest, lines=len(statement.entries))
 
     async def _keep(self, bank: Bank, artefact: Artefact, quarantined: str | None) -> None:
         sealed = self._vault.seal(artefact.content, "artefacts", bank.name, artefact.sha256)

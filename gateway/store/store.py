@@ -20,6 +20,7 @@ from gateway.store.orders import Orders
 from gateway.store.outbox import Outbox
 from gateway.store.planning import Planning
 from gateway.store.reads import Reads
+from gateway.store.statements import Statements
 from gateway.store.submissions import Submissions
 
 
@@ -34,6 +35,7 @@ class Store:
         self.submissions = Submissions(engine, owner, lease_seconds)
         self.limits = Limits(engine)
         self.evidence = EvidenceBook(engine)
+        self.statements = Statements(engine)
         self.orders = Orders(engine)
         self.notices = Notices(engine, owner, lease_seconds)
         self.outbox = Outbox(engine)
