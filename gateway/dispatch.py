@@ -347,6 +347,7 @@ class Dispatch:
             reference_length=bank.capabilities.reference_length,
             reference_alphabet=bank.capabilities.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
+            ask_at=now + first_question(bank, first.proof),
         )
         recorded = await self._store.evidence.record(heard, evidence or [first])
         metrics.SUBMISSIONS.labels(bank=bank.name, proof=first.proof.value).inc()

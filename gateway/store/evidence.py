@@ -379,4 +379,5 @@ class _Recording:
                 self._heard.ends_call,
                 self._heard.return_horizon_days,
                 columns[5],
+                self._heard.ask_at,
             )

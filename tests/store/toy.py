@@ -147,7 +147,7 @@ class ToyBank:
             return
         for row in json.loads(artefact.content):
             reason = Reason(row["reason"]) if "reason" in row else None
-            day = dt.date.fromisoformat(row["post_date"]) if "post_date" in row else None
+            day = dt.date.fromisoformat(row["post_date"]) if row.get("post_date") else None
             known = {"proof": Proof(row["proof"]), "reason": reason, "post_date": day, "artefact": artefact.sha256}
             yield Evidence(**{**row, **known})
 
