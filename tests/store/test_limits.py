@@ -19,7 +19,8 @@ from gateway.banks import Bank
 from gateway.clock import SHANGHAI
 from gateway.store.claims import Claim, Fenced, claim_of
 from gateway.store.engine import Engine
-from gateway.store.limits import NoTurn, Pace
+from gateway.store.engine import sql as named
+from gateway.store.limits import NoTurn, Pace, take_submit_turn
 from gateway.store.store import Store
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -202,19 +203,6 @@ async def test_two_submissions_are_an_interval_apart_in_all_processes_together(d
         assert len(set(gateway.bank.references())) == len(gateway.bank.references()) == 6
 
 
-async def test_the_turn_is_taken_by_one_of_two_connections(database: str) -> None:
-    """Asked for at the same instant, one turn is given once; the other process hears how long to wait."""
-    async with open_judged(database, 2, max_lines=1) as gateway:
-        await gateway.cut_and_render()
-        pace = Pace(in_flight=9, submit_interval_milliseconds=60_000)
-        outcomes = await asyncio.gather(*(sending(gateway, pace) for _ in range(2)), return_exceptions=True)
-        (refused,) = [outcome for outcome in outcomes if isinstance(outcome, NoTurn)]
-        assert refused.wait_milliseconds is not None
-        assert 50_000 < refused.wait_milliseconds <= 60_000
-        states = sorted(row["state"] for row in await gateway.store.reads.submissions(1))
-        assert states == ["RENDERED", "SENDING"]
-
-
 async def test_a_bank_with_an_interval_leaves_its_other_work_and_other_banks_alone(database: str) -> None:
     """While a turn is a minute away, sending returns at once, and rendering, asking and collecting go on."""
     async with open_judged(database, 3, max_lines=1, submit_interval_milliseconds=60_000) as gateway:
@@ -285,10 +273,39 @@ async def sending(gateway: Gateway, pace: Pace, engine: Engine | None = None) ->
     return claim
 
 
-async def test_the_last_place_on_the_wire_is_taken_once(database: str) -> None:
-    """Six processes on connections of their own want the last two places at the same instant: two get them."""
-    async with open_judged(database, 6, max_lines=1, max_in_flight=2) as gateway:
-        await gateway.cut_and_render()
+@pytest.mark.parametrize(
+    ("pace", "waits"), [(Pace(in_flight=1), False), (Pace(in_flight=9, submit_interval_milliseconds=60_000), True)]
+)
+async def test_the_last_place_and_the_turn_are_given_once_to_two_connections(
+    database: str, pace: Pace, waits: bool
+) -> None:
+    """While one process has not committed, the other waits for it, then counts it, and is told so: neither lock of a
+    batch nor of a submission joins the two."""
+    async with open_batches(database, 2) as gateway:
+        now = gateway.clock.now()
+        row = (await gateway.store.submissions.claim_to_send("rcc_file", now, 1))[0]
+        other = await Engine.open(database, max_connections=1)
+        try:
+            async with gateway.store.engine.transaction() as first:
+                sent = (row["submission_id"], row["fence"], now, now, now, now)
+                assert await first.fetchrow(named("write_sending"), *sent) is not None
+                await take_submit_turn(first, "rcc_file", pace)
+                racer = asyncio.create_task(sending(gateway, pace, other))
+                async with asyncio.timeout(30):
+                    while not racer.done() and not await waiting(gateway):
+                        await asyncio.sleep(0.02)
+            with pytest.raises(NoTurn) as refused:
+                await racer
+        finally:
+            await other.close()
+        assert (refused.value.wait_milliseconds is not None) is waits
+        states = await sql(gateway, "SELECT state FROM submissions ORDER BY state")
+        assert [row["state"] for row in states] == ["RENDERED", "SENDING"]
+
+
+async def test_many_processes_take_no_more_places_than_there_are(database: str) -> None:
+    """Six processes with connections of their own and a batch each want the last two places: two get them."""
+    async with open_batches(database, 6) as gateway:
         engines = [await Engine.open(database, max_connections=1) for _ in range(6)]
         try:
             outcomes = await asyncio.gather(
@@ -298,7 +315,23 @@ async def test_the_last_place_on_the_wire_is_taken_once(database: str) -> None:
             await asyncio.gather(*(engine.close() for engine in engines))
         assert sum(isinstance(outcome, Claim) for outcome in outcomes) == 2
         assert sum(isinstance(outcome, NoTurn) and outcome.wait_milliseconds is None for outcome in outcomes) == 4
-        assert len(await sql(gateway, "SELECT 1 FROM submissions WHERE state = 'SENDING'")) == 2
+
+
+@asynccontextmanager
+async def open_batches(database: str, count: int) -> AsyncIterator[Gateway]:
+    """Rendered submissions of one line, each of a batch of its own."""
+    async with kit.open_gateway(database) as gateway:
+        for number in range(1, count + 1):
+            await gateway.batch([{**kit.line(number), "line": 1}], batch_id=f"B-{number}")
+            await gateway.fund("100.00", batch_id=f"B-{number}", funding_id=f"F-{number}")
+        await gateway.judge()
+        await gateway.cut_and_render()
+        yield gateway
+
+
+async def waiting(gateway: Gateway) -> bool:
+    """Whether some transaction waits for a lock."""
+    return bool(await sql(gateway, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
 async def test_a_place_is_free_again_when_the_answer_is_recorded(database: str) -> None:
