@@ -320,6 +320,8 @@ class Verify:
             files_alone=bank.answers_by_files_alone,
         )
         recorded = await self._store.evidence.record(heard, evidence)
+        if recorded.settled:
+            await self._store.statements.resolve(bank.name, now)
         unknown = sum(1 for e in evidence if e.proof is Proof.IN_DOUBT and e.reason is Reason.UNKNOWN)
         if unknown:
             metrics.UNKNOWN_CODES.labels(bank=bank.name).inc(unknown)

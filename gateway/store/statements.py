@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.contract import Booking, Statement, StatementEntry
-from gateway.store.engine import Connection, Engine, Row, sql
+from gateway.store.engine import Connection, Engine, Row, sql, touched
 
 ALL_ACCOUNTS = ""
 _QUESTIONS = (
@@ -44,7 +44,7 @@ class Reconciled:
     """What a statement was compared to. ``is_new`` is False where it was read before with the same content."""
 
     is_new: bool
-    differences: Counter[str] = field(default_factory=Counter)  # by kind
+    differences: Counter[str] = field(default_factory=Counter)  # open ones of this statement, by kind
     resolved: int = 0
     wrong_debits: Sequence[Row] = ()  # lines of it whose debits are not their amount: reference, booked_fen, day
 
@@ -64,12 +64,18 @@ class Statements:
             if key is not None:
                 await self._enter(connection, key, bank, statement.entries)
                 for question in _QUESTIONS:
-                    result.differences.update(row["kind"] for row in await connection.fetch(sql(question), key, at))
-                status = await connection.execute(sql("resolve_differences"), bank, at)
-                result.resolved = int(status.rsplit(" ", 1)[-1])
+                    await connection.execute(sql(question), key, at)
+                result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
+                digest = bytes.fromhex(statement.artefact)
+                counts = await connection.fetch(sql("differences_of_statement"), bank, statement.day, account, digest)
+                result.differences = Counter({row["kind"]: row["count"] for row in counts})
             rows = await connection.fetch(sql("wrong_debits"), bank, statement.day, account)
             result.wrong_debits = [dict(row) for row in rows]
             return result
+
+    async def resolve(self, bank: str, at: dt.datetime) -> int:
+        """Close what evidence has settled since the last statement; how many. Cheap while none is open."""
+        return await self._engine.execute("resolve_differences", bank, at)
 
     async def _keep(
         self, connection: Connection, bank: str, account: str, statement: Statement, at: dt.datetime

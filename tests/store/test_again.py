@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.contract import Proof, Reason
+from gateway import metrics
 from gateway.pacing import AUTOMATIC_ATTEMPTS, next_attempt
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited
@@ -67,8 +68,11 @@ async def test_a_line_that_is_never_taken_is_handed_to_people(
     gateway: Gateway, reason: Reason | None, told: str, who_acts: str
 ) -> None:
     """After the last automatic attempt nothing more is sent; the receipt says whose move it is, nothing is lost."""
+    counter = metrics.GIVEN_UP.labels(bank="rcc_file")
+    before = counter._value.get()
     await gateway.pay(1)
     await refuse_for_ever(gateway, reason, AUTOMATIC_ATTEMPTS)
+    assert counter._value.get() == before + 1
     gateway.clock.forward(days=2)
     await gateway.send()
     assert len(gateway.bank.sent) == AUTOMATIC_ATTEMPTS

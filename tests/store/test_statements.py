@@ -168,6 +168,34 @@ async def test_a_debit_of_what_was_never_sent_is_a_difference(gateway: Gateway) 
     assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None)]
 
 
+async def test_evidence_settles_a_difference_without_another_statement(gateway: Gateway) -> None:
+    """Thought unsent and debited; then the bank's result says that it was credited: nothing is left to ask."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(1)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts")
+    await state(gateway, TODAY, entry(reference))
+    await gateway.answer({"proof": "CREDITED", "reference": reference, "amount_fen": 10_000})
+    assert await gateway.buckets() == {"credited": 1}
+    assert await differences(gateway) == []
+    assert len(await differences(gateway, resolved=True)) == 1
+
+
+async def test_a_statement_with_differences_is_one_line_of_the_log(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many differ, one ERROR a statement says so: bank, day, how many, and the digest to find it by."""
+    references = await posted(gateway, 3)
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr("gateway.verify.log.error", lambda event, **keys: told.append((event, keys)), raising=False)
+    await state(gateway, TODAY, entry(references[0]), entry("STRANGER00000000000000000X"))
+    digest = gateway.bank.files[-1].sha256[:12]
+    said = {"bank": "rcc_file", "at": TODAY, "digest": digest, "count": 3}
+    assert told == [("statement differs", said)]
+    await state(gateway, TODAY + DAY)
+    assert len(told) == 1  # what was told of Tuesday is not told of Wednesday again
+
+
 async def test_a_credit_of_the_day_that_is_not_on_its_statement_is_missing(gateway: Gateway) -> None:
     """Credited with that post date, and the complete statement of the day does not name it; the next one may."""
     references = await posted(gateway, 2)

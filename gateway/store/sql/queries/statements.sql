@@ -14,7 +14,7 @@ RETURNING statement_no;
 -- The entries of a statement that was rewritten make room for what it says now.
 DELETE FROM statement_entries WHERE statement_no = $1;
 
--- name: find_unknown_entries
+-- name: find_unknown_entries!
 -- Entries that name nothing we ever gave this bank.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference,
                                    artefact, found_at)
@@ -26,10 +26,9 @@ WHERE t.statement_no = $1
   AND (e.reference IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM submissions s WHERE s.reference = e.submission AND s.bank = e.bank))
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
-DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact
-RETURNING kind;
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
--- name: find_wrong_amounts
+-- name: find_wrong_amounts!
 -- Lines whose entries, over all statements, add up to another amount than theirs: a fee, or booked twice.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
                                    expected_fen, host_reference, artefact, found_at)
@@ -44,10 +43,9 @@ CROSS JOIN LATERAL (
     WHERE e.reference = n.reference AND e.bank = n.bank AND e.booking = n.booking) b
 WHERE t.statement_no = $1 AND b.booked_fen <> a.amount_fen
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
-DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact
-RETURNING kind;
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
--- name: find_wrong_totals
+-- name: find_wrong_totals!
 -- Submissions debited in one sum that is neither all that was sent nor that without what the bank refused.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, expected_fen,
                                    host_reference, artefact, found_at)
@@ -66,12 +64,11 @@ CROSS JOIN LATERAL (
       AND (a.state IS NULL OR a.state NOT IN ('REJECTED', 'NOT_EXECUTED', 'VOID'))) l
 WHERE t.statement_no = $1 AND b.booked_fen NOT IN (s.amount_fen, l.paid_fen)
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
-DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact
-RETURNING kind;
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
--- name: find_bookings_of_unpaid
+-- name: find_bookings_of_unpaid!
 -- Lines that were booked although they are refused, void or never sent, and whose money has not come back.
--- Looked for on this statement, and on older ones for lines refused since.
+-- Looked for on this statement, and on older ones for lines refused in the fortnight before it.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
                                    host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, e.reference, c.payout_id, e.amount_fen,
@@ -86,18 +83,19 @@ FROM (
     SELECT a.reference, a.bank, a.payout_id
     FROM statements n JOIN submissions s ON s.bank = n.bank JOIN attempts a ON a.submission_id = s.submission_id
     WHERE n.statement_no = $1 AND s.watch_until >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
-      AND a.state IN ('REJECTED', 'NOT_EXECUTED')) c
+      AND a.state IN ('REJECTED', 'NOT_EXECUTED')
+      AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai') c
 JOIN statement_entries e ON e.reference = c.reference AND e.bank = c.bank AND e.booking <> 'RETURN'
 JOIN statements t ON t.statement_no = e.statement_no
 WHERE NOT EXISTS (SELECT 1 FROM statement_entries r
                   WHERE r.reference = c.reference AND r.bank = c.bank AND r.booking = 'RETURN')
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
-DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact
-RETURNING kind;
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
--- name: find_missing_entries
+-- name: find_missing_entries!
 -- Credits of our books that no statement shows. With a post date: that day's statement is in and does not name it.
 -- Without: learned of before this statement's day, sent since the first statement of this account, and on none.
+-- Each credit is held against the statements of the fortnight after it: longer than the longest closure.
 INSERT INTO statement_differences (bank, day, debit_account, kind, reference, payout_id, expected_fen, host_reference,
                                    artefact, found_at)
 SELECT n.bank, coalesce(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date), n.debit_account, 'MISSING',
@@ -107,6 +105,7 @@ JOIN submissions s ON s.bank = n.bank AND n.debit_account IN ('', s.debit_accoun
 JOIN attempts a ON a.submission_id = s.submission_id
 WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
   AND greatest(s.watch_until, s.sent_at + interval '31 days') >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
+  AND greatest(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date) >= n.day - 14
   AND CASE WHEN a.post_date IS NOT NULL
       THEN a.post_date <= n.day AND EXISTS (
           SELECT 1 FROM statements o
@@ -120,8 +119,7 @@ WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
                   WHERE e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
                     AND e.booking <> 'RETURN')
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
-DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact
-RETURNING kind;
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: resolve_differences!
 -- Differences of a bank that what is known by now has settled: an entry that came, went, was put right or came back.
@@ -150,6 +148,11 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
               AND coalesce(e.reference, e.submission, '') = d.reference AND e.amount_fen = d.booked_fen
               AND e.host_reference IS NOT DISTINCT FROM d.host_reference) END;
+
+-- name: differences_of_statement
+-- What is open of one day of one account, and what was found by this statement on other days, by kind.
+SELECT kind, count(*) AS count FROM statement_differences
+WHERE bank = $1 AND resolved_at IS NULL AND ((day = $2 AND debit_account = $3) OR artefact = $4) GROUP BY kind;
 
 -- name: wrong_debits
 -- Lines of a statement whose debits add up to another amount than theirs.
