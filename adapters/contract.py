@@ -152,6 +152,13 @@ class Unreadable(Exception):
     """
 
 
+class TooLarge(ValueError):
+    """From ``render``: more lines, bytes or money than this bank takes in one submission. The core sends two instead.
+
+    Raising it spares the work of writing what does not fit; a result beyond ``max_bytes`` is treated the same.
+    """
+
+
 class CallbackRefused(Exception):
     """A callback whose signature, age or form is wrong. ``reason`` is a short code for the metric and the audit log."""
 
@@ -179,7 +186,11 @@ class NotFound(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """A bank's manual as data. An adapter's tests have to prove the safety facts; the core enforces the rest."""
+    """A bank's manual as data. An adapter's tests have to prove the safety facts; the core enforces the rest.
+
+    ``max_in_flight`` counts submissions on the wire, of all gateway processes together: from just before a call begins
+    until its answer is recorded, or its dead process fenced off. What the bank has taken and works on is not in flight.
+    """
 
     answers: frozenset[AnswerKind]
     not_found: NotFound
@@ -246,7 +257,8 @@ class BankAdapter(Protocol):
         """Pure. Why this line cannot be written for this bank (NAME_NOT_ENCODABLE, FORMAT), before sending, or None."""
 
     def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
-        """Pure: equal arguments give equal bytes. Raises ValueError on a line that ``refuse`` would have named."""
+        """Pure: equal arguments give equal bytes. Raises ValueError on a line that ``refuse`` would have named, and
+        may raise TooLarge."""
 
     def parse(self, artefact: Artefact) -> Iterator[Evidence]:
         """Pure. All evidence of one collected artefact or callback, or Unreadable before the first of it."""

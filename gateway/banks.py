@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from adapters import registry
-from adapters.contract import BankAdapter, Capabilities, Transport
+from adapters.contract import (
+    AnswerKind,
+    BankAdapter,
+    Capabilities,
+    Line,
+    Reason,
+    Rendered,
+    Submission,
+    TooLarge,
+    Transport,
+)
 from gateway.calendar import Window, WorkCalendar, next_window
 from gateway.config import Config, ConfigError, readable
 
@@ -27,6 +37,42 @@ class Bank:
         """The bank's hours that contain ``at``, or the next ones."""
         can = self.capabilities
         return next_window(at, can.opens, can.cut_off, can.working_days_only, calendar)
+
+    def refusal(self, line: Line) -> Reason | None:
+        """Why a line is not written for this bank: more money than it takes at once, or letters it cannot hold."""
+        if line.amount_fen > self.capabilities.max_total_fen:
+            return Reason.AMOUNT
+        return self.adapter.refuse(line)
+
+    def fitting(self, head: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered | None:
+        """The bytes of these lines, or None where they are more than the bank takes at once."""
+        can = self.capabilities
+        if len(lines) > can.max_lines or sum(line.amount_fen for line in lines) > can.max_total_fen:
+            return None
+        try:
+            rendered = self.adapter.render(head, lines, at)
+        except TooLarge:
+            return None
+        return None if self.is_too_large(rendered) else rendered
+
+    def is_too_large(self, rendered: Rendered) -> bool:
+        can = self.capabilities
+        return (
+            len(rendered.payload) > can.max_bytes
+            or len(rendered.references) > can.max_lines
+            or rendered.total_fen > can.max_total_fen
+        )
+
+    @property
+    def answers_by_files_alone(self) -> bool:
+        """Nothing comes back to a call: what ``submit`` and ``probe`` report is what we see of our own upload."""
+        return self.capabilities.answers == {AnswerKind.FILE}
+
+    @property
+    def is_asked_early(self) -> bool:
+        """Whether its answers are had by asking; a bank that publishes them is asked when they are overdue."""
+        answers = self.capabilities.answers
+        return AnswerKind.POLL in answers or AnswerKind.FILE not in answers
 
 
 def open_banks(config: Config) -> dict[str, Bank]:

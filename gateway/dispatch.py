@@ -13,6 +13,10 @@ After the call there are exactly three cases, and the adapter decides none of th
 * it raised and the wire says that no byte the bank could act on had left: NOT_SENT, the same bytes travel later;
 * it raised and the wire had passed the point of no return: IN_DOUBT. Nothing is sent; ``verify`` asks.
 
+What a bank's manual allows is kept here and by ``store.limits``: lines, bytes and money of a submission before its
+bytes are persisted (a larger one is halved until it fits), hours just before SENDING is committed, places on the wire
+and the pace of the login inside that commit.
+
 If this process dies anywhere after the commit of SENDING, the lease runs out and ``verify`` of any process turns the
 submission into doubt. A lease lost before the commit makes the commit fail (``Fenced``), and nothing is sent.
 """
@@ -27,18 +31,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.contract import AnswerKind, Evidence, Line, Proof, Reason, Rendered, Submission, proof_of_raising
+from adapters.contract import Evidence, Line, Proof, Reason, Rendered, Submission, proof_of_raising
 from gateway import metrics
 from gateway.banks import Bank
 from gateway.clock import SHANGHAI, Clock
 from gateway.config import Config
 from gateway.deadlines import Deadlines
 from gateway.log import get_logger
-from gateway.pacing import deferral, probe_delay
+from gateway.pacing import deferral, probe_delay, turns_within
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.consequences import LOCAL_CODE
 from gateway.store.evidence import Heard
+from gateway.store.limits import NoTurn, Pace
 from gateway.store.planning import NoRoute, Route
 from gateway.store.store import Store
 from gateway.store.submissions import Claim, Fenced, Rendering, claim_of
@@ -70,6 +75,7 @@ class Dispatch:
         self._vault = vault
         self._clock = clock
         self._timing = config.timing
+        self._patience_seconds = config.timing.lease_seconds // 2  # a turn is waited for well inside the claim's lease
         self._deadlines = Deadlines(reference.calendar, config)
         self._no_route: dict[int, dt.datetime] = {}  # batches whose lines lead nowhere, until they are tried again
 
@@ -129,12 +135,15 @@ class Dispatch:
             await self._store.submissions.release(claim)
             return
         written = [self._line(line) for line in lines]
-        refusals = [(line, _refusal(bank, line)) for line in written]
+        refusals = [(line, bank.refusal(line)) for line in written]
         payable = [line for line, reason in refusals if reason is None]
         await self._refuse_lines(bank, claim, [(line, reason) for line, reason in refusals if reason is not None])
         if not payable:
             return
-        rendered = bank.adapter.render(self._head(row, lines[0]), payable, now)
+        rendered = bank.fitting(self._head(row, lines[0]), payable, now)
+        if rendered is None:
+            await self._make_smaller(bank, claim, payable)
+            return
         if hashlib.sha256(rendered.payload).hexdigest() != rendered.sha256:
             raise ValueError("the adapter's digest is not that of its bytes")
         await self._store.submissions.write_rendering(
@@ -149,6 +158,14 @@ class Dispatch:
                 expected_lines=row["lines"],
             ),
         )
+
+    async def _make_smaller(self, bank: Bank, claim: Claim, payable: list[Line]) -> None:
+        """More than the bank takes at once: two halves, or, for one line alone, a refusal that hurts nobody else."""
+        if len(payable) == 1:
+            await self._refuse_lines(bank, claim, [(payable[0], Reason.FORMAT)])
+            return
+        fresh = await self._store.limits.split(claim, self._clock.now())
+        log.info("submission split", bank=bank.name, submission=claim.submission_id, size=fresh, lines=len(payable))
 
     def _line(self, row: Mapping[str, Any]) -> Line:
         payee = self._vault.payee(bytes(row["sealed"]), row["payout_id"], row["order_no"] or 0)
@@ -191,12 +208,15 @@ class Dispatch:
     # -- sending
 
     async def send(self, bank: Bank) -> bool:
-        """Send what is due and fits into the bank's hours and its limit of calls at once; whether there was any."""
+        """Send what is due and fits into the bank's hours, its wire and its pace; whether there was any."""
         now = self._clock.now()
-        if not bank.window(now, self._reference.calendar).is_open(now):
+        if not self._is_open(bank):
             return False
-        free = bank.capabilities.max_in_flight - await self._store.submissions.on_the_wire(bank.name)
-        limit = min(free, SENT_AT_ONCE)
+        room = await self._store.limits.room(bank.name, _pace(bank))
+        if room.wait_milliseconds > self._patience_seconds * 1000:
+            return False
+        interval = bank.capabilities.submit_interval_milliseconds
+        limit = min(room.places, turns_within(self._patience_seconds, interval, SENT_AT_ONCE))
         if limit <= 0:
             return False
         claimed_at = _uptime_seconds()
@@ -210,30 +230,66 @@ class Dispatch:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return True
+        return any(outcomes)
 
-    async def _send_one(self, bank: Bank, row: Mapping[str, Any], claimed_at: int) -> None:
+    async def _send_one(self, bank: Bank, row: Mapping[str, Any], claimed_at: int) -> bool:
+        """Whether it was dealt with; False: the bank did not take one more now."""
         claim = Claim(row["submission_id"], row["batch_no"], row["fence"])
         rendered = self._rendered(bank, row, await self._store.submissions.sent_references(claim.submission_id))
         if rendered is None:
-            return
-        now = self._clock.now()
-        can = bank.capabilities
-        silent_at = now + dt.timedelta(seconds=can.result_due_seconds)
-        watch_until = now + dt.timedelta(days=can.return_horizon_days)
+            return True
         try:
-            sent_at = await self._store.submissions.write_sending(claim, now, silent_at, watch_until)
+            if row["transmissions"] == 0 and bank.is_too_large(rendered):
+                # Cut for limits that were lowered since. What has travelled before travels again as it is: the bank's
+                # own defence against doing things twice stands on equal bytes.
+                await self._store.limits.take_back(claim, self._clock.now())
+                return True
+            sent_at = await self._begin(bank, claim)
         except Fenced:
+            now = self._clock.now()
             await self._store.submissions.set_frozen_aside(claim, now) if await self._is_frozen(claim) else None
             log.warning("sending fenced", bank=bank.name, submission=claim.submission_id)
-            return
+            return True
+        if sent_at is None:
+            await self._store.submissions.release(claim)
+            return False
         if _uptime_seconds() - claimed_at >= self._timing.lease_seconds:
             # This process stood still between its claim and now: somebody may have put the submission in doubt, heard
             # that the bank has nothing, and sent it. What is in SENDING here is asked about, not sent.
             log.error("stood still before sending", bank=bank.name, submission=claim.submission_id)
-            return
+            return True
         evidence = await self._submit(bank, rendered, claim)
         await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)
+        return True
+
+    async def _begin(self, bank: Bank, claim: Claim) -> dt.datetime | None:
+        """Commit SENDING in the bank's turn, waited for outside any transaction; None where no turn came in time."""
+        can = bank.capabilities
+        waited_milliseconds = 0
+        while self._is_open(bank):
+            now = self._clock.now()
+            try:
+                return await self._store.submissions.write_sending(
+                    claim,
+                    now,
+                    now + dt.timedelta(seconds=can.result_due_seconds),
+                    now + dt.timedelta(days=can.return_horizon_days),
+                    acknowledgement_due_at=now + dt.timedelta(seconds=can.acknowledgement_due_seconds),
+                    pace=_pace(bank),
+                )
+            except NoTurn as full:
+                wait = full.wait_milliseconds
+            if wait is None or waited_milliseconds + wait > self._patience_seconds * 1000:
+                return None
+            waited_milliseconds += wait
+            await asyncio.sleep(wait / 1000)
+        return None
+
+    def _is_open(self, bank: Bank) -> bool:
+        """A call may begin up to the cut-off. That it could end after it is no reason to wait a day: what the bank
+        does not take any more it says so, or is asked about, and a day's wait would be certain to be late."""
+        now = self._clock.now()
+        return bank.window(now, self._reference.calendar).is_open(now)
 
     async def _is_frozen(self, claim: Claim) -> bool:
         return any(line["frozen"] for line in await self._store.submissions.lines_to_render(claim.submission_id))
@@ -289,9 +345,13 @@ class Dispatch:
             return_horizon_days=bank.capabilities.return_horizon_days,
             reference_length=bank.capabilities.reference_length,
             reference_alphabet=bank.capabilities.reference_alphabet,
+            files_alone=bank.answers_by_files_alone,
+            ask_at=now + first_question(bank, first.proof),
         )
         recorded = await self._store.evidence.record(heard, evidence or [first])
         metrics.SUBMISSIONS.labels(bank=bank.name, proof=first.proof.value).inc()
+        if recorded.given_up:
+            log.error("payouts wait for people", bank=bank.name, count=recorded.given_up)
         if recorded.paused:
             log.error("bank paused", bank=bank.name, reason=first.reason.value if first.reason else "", code=first.code)
         await self._store.submissions.schedule_first(claim, now + first_question(bank, first.proof))
@@ -325,11 +385,8 @@ class Dispatch:
             await asyncio.wait([task])
 
 
-def _refusal(bank: Bank, line: Line) -> Reason | None:
-    """Why a line is not written for this bank: more money than it takes at once, or letters it cannot hold."""
-    if line.amount_fen > bank.capabilities.max_total_fen:
-        return Reason.AMOUNT
-    return bank.adapter.refuse(line)
+def _pace(bank: Bank) -> Pace:
+    return Pace(bank.capabilities.max_in_flight, bank.capabilities.submit_interval_milliseconds)
 
 
 def _uptime_seconds() -> int:
@@ -339,6 +396,6 @@ def _uptime_seconds() -> int:
 
 def first_question(bank: Bank, proof: Proof) -> dt.timedelta:
     """How long to wait before asking. Doubt is asked about early; a file that is being processed is not in a hurry."""
-    if proof is Proof.IN_DOUBT or AnswerKind.FILE not in bank.capabilities.answers:
+    if proof is Proof.IN_DOUBT or bank.is_asked_early:
         return probe_delay(0)
     return dt.timedelta(seconds=bank.capabilities.acknowledgement_due_seconds)

@@ -30,6 +30,7 @@ BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt", "conflict", "cre
 CLOCKS = ("limit", "target", "feedback", "receipt")
 TOPICS_IN = ("batches", "funding", "orders")
 EFFECTS = ("move", "noop", "conflict", "kept", "unmatched")
+DIFFERENCES = ("UNKNOWN", "AMOUNT", "NOT_PAID", "MISSING")
 NO_DEADLINE = math.inf  # what OLDEST_DUE_SECONDS is set to while nothing is open
 NO_REASON = "none"  # the reason label of something that was not refused
 
@@ -140,6 +141,12 @@ FEES = Counter(
     ("bank",),
     registry=REGISTRY,
 )
+GIVEN_UP = Counter(
+    "payout_given_up_total",
+    "Payouts that a bank did not take so often that the core makes no further attempt: they wait for an order.",
+    ("bank",),
+    registry=REGISTRY,
+)
 LATE_CREDITS = Counter(
     "payout_late_credits_total",
     "Attempts credited after the working-day limit of their clock.",
@@ -203,6 +210,12 @@ HELD = Gauge(
 WATCHED_AT_SECONDS = Gauge(
     "payout_watched_at_seconds",
     "Unix time at which watch last read the gauges marked (store); while it stands still they are old news.",
+    registry=REGISTRY,
+)
+STATEMENT_DIFFERENCES = Gauge(
+    "payout_statement_differences",
+    "Open differences between a bank's statements and the books, by kind (UNKNOWN, AMOUNT, NOT_PAID, MISSING). (store)",
+    ("bank", "kind"),
     registry=REGISTRY,
 )
 BANK_PAUSED = Gauge(
@@ -279,10 +292,12 @@ GCCollector(registry=REGISTRY)
 def declare(banks: Iterable[str], refusal_reasons: Iterable[str] = ()) -> None:
     """Open the series that alerts watch, at zero: an increase from nothing to one is invisible to Prometheus."""
     for bank in banks:
-        for counter in (CONFLICTS, FEES, UNKNOWN_CODES, CRASHED_SENDINGS):
+        for counter in (CONFLICTS, FEES, UNKNOWN_CODES, CRASHED_SENDINGS, GIVEN_UP):
             counter.labels(bank=bank)
         for gauge in (IN_DOUBT_OLDEST_SECONDS, HELD, BANK_PAUSED):
             gauge.labels(bank=bank).set(0)
+        for kind in DIFFERENCES:
+            STATEMENT_DIFFERENCES.labels(bank=bank, kind=kind).set(0)
         for outcome in ("accepted", "repeated", "refused"):
             CALLBACKS.labels(bank=bank, outcome=outcome)
         for proof in Proof:

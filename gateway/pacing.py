@@ -21,6 +21,14 @@ _DEFERRALS: Final = {
 }
 _NOT_SENT: Final = (_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 15 * _MINUTE)
 
+# A line that alone was not taken gets so many attempts under one order, all but the first made by the core. The waits
+# in between stay together below two days, of a limit of three working days: when people hear of it, an order of theirs
+# can still be in time. And a bank that refuses for ever is not sent to for ever.
+AUTOMATIC_ATTEMPTS: Final = 7
+_AGAIN_ABSENT: Final = (0 * _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR)
+_AGAIN_NOT_TAKEN: Final = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR)
+_AGAIN_FUNDS_SHORT: Final = (30 * _MINUTE, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 12 * _HOUR)  # a top-up takes hours
+
 
 def probe_delay(probes: int) -> dt.timedelta:
     """How long to wait before asking for the ``probes`` + 1st time."""
@@ -31,3 +39,23 @@ def deferral(proof: Proof, reason: Reason | None, transmissions: int) -> dt.time
     """How long a submission of which the bank has nothing waits before the same bytes travel again."""
     steps = _NOT_SENT if proof is Proof.NOT_SENT else _DEFERRALS.get(reason or Reason.BANK_BUSY, _NOT_SENT)
     return steps[min(max(transmissions - 1, 0), len(steps) - 1)]
+
+
+def next_attempt(proof: Proof, reason: Reason | None, tries: int) -> dt.timedelta | None:
+    """How long a line that alone was not taken, or never arrived, waits for its next attempt after ``tries`` of them.
+
+    None: no further one by ourselves; people decide.
+    """
+    if tries >= AUTOMATIC_ATTEMPTS:
+        return None
+    steps = _AGAIN_ABSENT
+    if proof is Proof.NOT_TAKEN:
+        steps = _AGAIN_FUNDS_SHORT if reason is Reason.FUNDS_SHORT else _AGAIN_NOT_TAKEN
+    return steps[min(max(tries - 1, 0), len(steps) - 1)]
+
+
+def turns_within(seconds: int, interval_milliseconds: int, most: int) -> int:
+    """How many turns, ``interval_milliseconds`` apart, can be waited for in ``seconds``: at least one."""
+    if interval_milliseconds == 0:
+        return most
+    return max(1, min(most, 1 + seconds * 1000 // interval_milliseconds))

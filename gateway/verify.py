@@ -6,10 +6,13 @@ Theory of operation
 Doubt ends only by evidence, and evidence comes in three ways that all end in ``store.evidence.record``:
 
 * **probe**: a read-only question about one submission, on a front-loaded schedule (a minute, five, fifteen, an hour,
-  then hourly), and daily inside the return horizon for banks that do not publish returns as files;
+  then hourly), and daily inside the return horizon for banks that do not publish returns as files. A bank that gives
+  no query is never asked: its doubt ends by what it publishes, or by people. Every question waits for its turn at the
+  bank's login, and a conversation that collects is one question;
 * **collect**: result files and statements, one collector a bank at a time under a lease. The order is: fetch, archive
   (sealed), record, move the cursor, and only then settle at the bank's side. A crash anywhere reads a file twice, and
-  reading twice is a no-op. One unreadable file is quarantined with a reason; the others go on;
+  reading twice is a no-op. One unreadable file is quarantined with a reason; the others go on. A statement is, once
+  its evidence is recorded, held against the books as well (``store.statements``);
 * **callback**: verified, archived, and (unless the agreement says that a signed callback is proof) used only as a
   reason to ask at once.
 
@@ -23,6 +26,7 @@ import asyncio
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -32,10 +36,12 @@ from adapters.contract import (
     Artefact,
     CallbackRefused,
     Evidence,
+    GivesStatements,
     NotFound,
     Proof,
     Reason,
     Rendered,
+    Statement,
     TakesCallbacks,
     Unreadable,
 )
@@ -44,7 +50,7 @@ from gateway.banks import Bank
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.log import get_logger
-from gateway.pacing import RETURN_WATCH, deferral, probe_delay
+from gateway.pacing import RETURN_WATCH, deferral, probe_delay, turns_within
 from gateway.store.evidence import Heard, Recorded
 from gateway.store.store import Store
 from gateway.store.submissions import claim_of
@@ -53,6 +59,7 @@ from gateway.vault import Vault
 log = get_logger("verify")
 PROBED_AT_ONCE = 4
 UNMATCHED_TOLD = 10  # of one answer: a bank that names a thousand strangers shall not flood the log
+DEBITED = "STATEMENT:DEBIT"  # what stands in the place of a bank's code for what its statement debited
 PROBE_TRIES = 2  # a question may be repeated; a payment may not
 
 
@@ -65,6 +72,7 @@ class Verify:
         self._vault = vault
         self._clock = clock
         self._call_seconds = config.timing.bank_call_seconds
+        self._patience_seconds = config.timing.lease_seconds // 2  # a turn is waited for well inside a claim's lease
 
     # -- the passing of time
 
@@ -88,22 +96,30 @@ class Verify:
 
     async def probe(self, bank: Bank) -> bool:
         """Ask about what is due; whether anything was."""
-        rows = await self._store.submissions.claim_to_probe(bank.name, self._clock.now(), PROBED_AT_ONCE)
+        if bank.capabilities.not_found is NotFound.NO_QUERY:
+            return False
+        interval = bank.capabilities.probe_interval_milliseconds
+        limit = turns_within(self._patience_seconds, interval, PROBED_AT_ONCE)
+        rows = await self._store.submissions.claim_to_probe(bank.name, self._clock.now(), limit)
         if not rows:
             return False
         outcomes = await asyncio.gather(*(self._probe_one(bank, row) for row in rows), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return True
+        return any(outcomes)
 
-    async def _probe_one(self, bank: Bank, row: Mapping[str, Any]) -> None:
+    async def _probe_one(self, bank: Bank, row: Mapping[str, Any]) -> bool:
+        """Whether it was dealt with; False: the bank's pace leaves no turn for this question now."""
         claim = claim_of(dict(row))
         if row["state"] == "CLOSED" and AnswerKind.FILE in bank.capabilities.answers:
             await self._store.submissions.schedule(claim, None)  # this bank publishes its returns as files
-            return
-        asked_at = self._clock.now()
+            return True
         rendered = await self._rendered(row)
+        if not await self._turn(bank):
+            await self._store.submissions.release(claim)
+            return False
+        asked_at = self._clock.now()
         try:
             evidence, artefacts = await self._ask(bank, rendered)
         except Exception as error:
@@ -114,15 +130,27 @@ class Verify:
             news = await self._store.evidence.news(bank.name, evidence)
             await self._hear(bank, asked_at, news, artefacts, submission_id=claim.submission_id)
         await self._store.submissions.schedule(claim, self._next_question(bank, row))
+        return True
 
     def _next_question(self, bank: Bank, row: Mapping[str, Any]) -> dt.datetime | None:
         if row["state"] == "CLOSED":
             tomorrow = self._clock.now() + RETURN_WATCH
             return tomorrow if row["watch_until"] is not None and tomorrow <= row["watch_until"] else None
         delay = probe_delay(row["probes"] + 1)
-        if AnswerKind.FILE in bank.capabilities.answers and row["state"] in ("SUBMITTED", "ACCEPTED"):
+        if not bank.is_asked_early and row["state"] in ("SUBMITTED", "ACCEPTED"):
             delay = max(delay, dt.timedelta(seconds=bank.capabilities.acknowledgement_due_seconds))
         return self._clock.now() + delay
+
+    async def _turn(self, bank: Bank) -> bool:
+        """Wait for the turn of one question, outside any transaction; False when none comes within our patience."""
+        interval = bank.capabilities.probe_interval_milliseconds
+        waited_milliseconds = 0
+        while wait := await self._store.limits.take_probe_turn(bank.name, interval):
+            waited_milliseconds += wait
+            if waited_milliseconds > self._patience_seconds * 1000:
+                return False
+            await asyncio.sleep(wait / 1000)
+        return True
 
     async def _rendered(self, row: Mapping[str, Any]) -> Rendered:
         payload = self._vault.unseal(bytes(row["payload"]), "submissions", row["submission_id"])
@@ -138,7 +166,7 @@ class Verify:
         )
 
     async def _ask(self, bank: Bank, rendered: Rendered) -> tuple[list[Evidence], Sequence[Artefact]]:
-        """One question, repeated once when the connection failed: asking is harmless."""
+        """One question, repeated once when the connection failed and the bank's pace has room: asking is harmless."""
         retrying = AsyncRetrying(
             stop=stop_after_attempt(PROBE_TRIES),
             wait=wait_random_exponential(multiplier=0.1, max=1),
@@ -147,6 +175,8 @@ class Verify:
         try:
             async for attempt in retrying:
                 with attempt:
+                    if attempt.retry_state.attempt_number > 1 and not await self._turn(bank):
+                        raise TimeoutError
                     async with bank.transport.wire() as wire:
                         with metrics.BANK_CALL_SECONDS.labels(bank=bank.name, call="probe").time():
                             async with asyncio.timeout(self._call_seconds):
@@ -162,6 +192,8 @@ class Verify:
         if AnswerKind.FILE not in bank.capabilities.answers:
             return False
         if await self._store.submissions.lease(f"collect-{bank.name}") is None:
+            return False
+        if not await self._turn(bank):
             return False
         found = False
         cursor = await self._store.submissions.cursor(bank.name)
@@ -180,13 +212,41 @@ class Verify:
 
     async def _take_artefact(self, bank: Bank, artefact: Artefact, asked_at: dt.datetime) -> None:
         """Archive and record one artefact. What cannot be trusted as a whole yields nothing and is set aside."""
+        adapter = bank.adapter
         try:
-            evidence = list(bank.adapter.parse(artefact))
+            evidence = list(adapter.parse(artefact))
+            statement = adapter.statement(artefact) if isinstance(adapter, GivesStatements) else None
         except Unreadable as error:
             await self._keep(bank, artefact, quarantined=str(error)[:200])
             return
         await self._keep(bank, artefact, quarantined=None)
         await self._hear(bank, asked_at, evidence, (), published=True)
+        if statement is not None:
+            await self._reconcile(bank, replace(statement, artefact=artefact.sha256), asked_at)
+
+    async def _reconcile(self, bank: Bank, statement: Statement, asked_at: dt.datetime) -> None:
+        """Hold a statement against the books. A debit of another amount than approved contradicts its line (D6)."""
+        reconciled = await self._store.statements.reconcile(bank.name, statement, self._clock.now())
+        # Also of a statement that was read before: the process may have died between the two.
+        contradictions = [
+            Evidence(
+                Proof.CREDITED,  # of an amount that is not the line's: a contradiction in every state, never a credit
+                reference=row["reference"],
+                amount_fen=row["booked_fen"],
+                code=DEBITED,
+                host_reference=row["host_reference"],
+                post_date=row["day"],
+                artefact=statement.artefact,
+            )
+            for row in reconciled.wrong_debits
+        ]
+        await self._hear(bank, asked_at, contradictions, ())
+        if not reconciled.is_new:
+            return
+        digest, differences = statement.artefact[:12], reconciled.differences.total()
+        if differences:
+            log.error("statement differs", bank=bank.name, at=statement.day, digest=digest, count=differences)
+        log.info("statement reconciled", bank=bank.name, at=statement.day, digest=digest, lines=len(statement.entries))
 
     async def _keep(self, bank: Bank, artefact: Artefact, quarantined: str | None) -> None:
         sealed = self._vault.seal(artefact.content, "artefacts", bank.name, artefact.sha256)
@@ -257,8 +317,11 @@ class Verify:
             return_horizon_days=can.return_horizon_days,
             reference_length=can.reference_length,
             reference_alphabet=can.reference_alphabet,
+            files_alone=bank.answers_by_files_alone,
         )
         recorded = await self._store.evidence.record(heard, evidence)
+        if recorded.settled:
+            await self._store.statements.resolve(bank.name, now)
         unknown = sum(1 for e in evidence if e.proof is Proof.IN_DOUBT and e.reason is Reason.UNKNOWN)
         if unknown:
             metrics.UNKNOWN_CODES.labels(bank=bank.name).inc(unknown)
@@ -275,6 +338,8 @@ class Verify:
             )
         if recorded.conflicts:
             log.error("payouts frozen", bank=bank.name, count=recorded.conflicts)
+        if recorded.given_up:
+            log.error("payouts wait for people", bank=bank.name, count=recorded.given_up)
         if recorded.paused:
             log.error("bank paused", bank=bank.name)
         return recorded

@@ -66,6 +66,10 @@ class Watch:
             metrics.OLDEST_DUE_SECONDS.labels(clock=clock).set(
                 metrics.NO_DEADLINE if at is None else (at - now).total_seconds()
             )
+        differences = await self._store.statements.open_differences()
+        for bank in self._bank_names:
+            for kind in metrics.DIFFERENCES:
+                metrics.STATEMENT_DIFFERENCES.labels(bank=bank, kind=kind).set(differences.get((bank, kind), 0))
         batches = await self._store.reads.batches_by_state()
         for state in BATCH_STATES:
             metrics.BATCHES.labels(state=state).set(batches.get(state, 0))

@@ -1,4 +1,4 @@
-"""``show`` and ``failures``: what the books say, with people masked."""
+"""``show``, ``failures`` and ``differences``: what the books say, with people masked."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway import config as configuration
 from gateway.cli.printing import clock_fields, deadline, moment, print_fields, print_table, yuan
 from gateway.cli.terminal import CommandFailed, ConfigFile, say
 from gateway.config import Config
+from gateway.log import plain
 from gateway.privacy import KeyFileFault, SealBroken
 from gateway.reasons import reason_facts
 from gateway.store import ids
@@ -31,6 +32,7 @@ _PAYOUT_NAME = re.compile(r"[1-9][0-9]{0,12}-[1-9][0-9]{0,6}").fullmatch
 def register(app: typer.Typer) -> None:
     app.command()(show)
     app.command()(failures)
+    app.command()(differences)
 
 
 def show(
@@ -50,6 +52,15 @@ def failures(
 ) -> None:
     """List the payouts that failed and wait for a signed order, and whose move it is."""
     _reading(configuration.load(config), lambda store: _failures(store, batch, limit))
+
+
+def differences(
+    config: ConfigFile,
+    settled: Annotated[bool, typer.Option("--settled", help="Also those that were settled since.")] = False,
+    limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1, max=100_000)] = 1_000,
+) -> None:
+    """List where the banks' statements and the books do not agree."""
+    _reading(configuration.load(config), lambda store: _differences(store, settled, limit))
 
 
 def _reading(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -183,6 +194,9 @@ async def _show_payout(store: Store, config: Config, payout: int) -> bool:
             for item in await store.reads.evidence(payout)
         ],
     )
+    print_table(
+        "statements differ", _DIFFERENCE_COLUMNS, _difference_rows(await store.statements.differences_of(payout))
+    )
     batch_no, _ = ids.batch_and_line(payout)
     print_table(
         "notices",
@@ -313,3 +327,50 @@ def _facts(reason: str | None) -> tuple[str, str]:
         return "", ""
     facts = reason_facts(Reason(reason))
     return facts.who_acts.value, facts.way_back
+
+
+# --- Differences ----------------------------------------------------------------------------------------------------
+
+_DIFFERENCE_COLUMNS = (
+    "bank",
+    "day",
+    "kind",
+    "booking",
+    "payout",
+    "reference",
+    "statement, yuan",
+    "books, yuan",
+    "host reference",
+    "found",
+    "settled",
+)
+
+
+async def _differences(store: Store, settled: bool, limit: int) -> None:
+    rows = await store.statements.differences(limit, resolved=settled)
+    if not rows:
+        say("statements and books agree")
+        return
+    print_table("differences", _DIFFERENCE_COLUMNS, _difference_rows(rows))
+    still_open = sum(row["resolved_at"] is None for row in rows)
+    say(f"{still_open} open{f'; there may be more, --limit is {limit}' if len(rows) == limit else ''}")
+
+
+def _difference_rows(rows: list[Any]) -> list[tuple[Any, ...]]:
+    """References of entries that are not ours are a bank's free text: digits that could be a person's are not shown."""
+    return [
+        (
+            row["bank"],
+            row["day"],
+            row["kind"],
+            row["booking"],
+            ids.payout_name(row["payout_id"]) if row["payout_id"] else "",
+            row["reference"] if row["payout_id"] else plain(row["reference"]),
+            yuan(row["booked_fen"]),
+            yuan(row["expected_fen"]),
+            plain(row["host_reference"] or ""),
+            moment(row["found_at"]),
+            moment(row["resolved_at"]),
+        )
+        for row in rows
+    ]

@@ -18,6 +18,7 @@ def chronicle(
     changed: Sequence[Moving],
     moves: Mapping[tuple[int, int], tuple[str, str]],
     frozen: Collection[int],
+    given_up: Collection[int] = (),
 ) -> None:
     """``moves`` is by (batch, submission): the states before and after. Nothing is written where nothing moved."""
     events: dict[int, dict[str, Any]] = defaultdict(
@@ -34,5 +35,8 @@ def chronicle(
     for payout in sorted(frozen):
         batch_no, line = ids.batch_and_line(payout)
         events[batch_no]["frozen"].append(line)
+    for payout in sorted(given_up):
+        batch_no, line = ids.batch_and_line(payout)
+        events[batch_no].setdefault("given_up", []).append(line)
     for batch_no, body in sorted(events.items()):
         ledger.add(batch_no, heard.at, "EVIDENCE", body)

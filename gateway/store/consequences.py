@@ -24,6 +24,8 @@ class Moving:
     known: Known
     moved_by: list[Evidence] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    again_after: dt.timedelta | None = None  # of a line that was not executed: the wait for its next attempt
+    given_up: bool = False  # or there is none, and people decide
 
     @property
     def changed(self) -> bool:
@@ -40,7 +42,7 @@ def outcome_row(attempt: Moving, at: dt.datetime) -> tuple[Any, ...]:
     if returned and reason is Reason.UNKNOWN:
         reason = Reason.RETURNED_AFTER_CREDIT
     if state is State.NOT_EXECUTED:
-        reason = Reason.NOT_EXECUTED
+        reason = not_executed(attempt)
     return (
         row["submission_id"],
         row["seq"],
@@ -103,9 +105,21 @@ def consequences(attempt: Moving, at: dt.datetime) -> tuple[list[Receipt], list[
         elif state is State.REJECTED:
             receipt("failed", item, item.reason or Reason.UNKNOWN)
         elif state is State.NOT_EXECUTED:
-            receipt("failed", item, Reason.NOT_EXECUTED)
+            receipt("failed", item, not_executed(attempt))
         credited = credited or state in (State.CREDITED, State.RETURNED)
     return receipts, notices
+
+
+def not_executed(attempt: Moving) -> Reason:
+    """Why a line that the bank did not take is closed: the core plans the next attempt, or somebody has to act.
+
+    Where nothing is left to do by ourselves, the reason names whose move it is: finance's, ours, or, where the bank
+    gave none that says so, people's who ask the bank.
+    """
+    if not attempt.given_up:
+        return Reason.NOT_EXECUTED
+    reason = attempt.moved_by[-1].reason
+    return reason if reason in (Reason.FUNDS_SHORT, Reason.FORMAT, Reason.SIGNATURE) else Reason.UNKNOWN
 
 
 def never_made(row: asyncpg.Record, at: dt.datetime) -> Receipt:

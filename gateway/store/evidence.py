@@ -20,7 +20,7 @@ nothing was sent; ``states.believable`` compares its question with the current t
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,17 +28,16 @@ import asyncpg
 
 from adapters.contract import Evidence, Proof, Reason
 from gateway import metrics
-from gateway.pacing import deferral
 from gateway.states import OPEN, SETTLED, Known, State, Verdict, believable, decide
-from gateway.store import ids
 from gateway.store.chronicle import chronicle
-from gateway.store.consequences import Moving, consequences, never_made, outcome_row
-from gateway.store.engine import Connection, Engine, lost_race, sql, touched
+from gateway.store.consequences import Moving
+from gateway.store.engine import Connection, Engine, lost_race, sql
 from gateway.store.hearing import OUTCOMES, Heard, Recorded, note, repeats
 from gateway.store.history import Ledger
 from gateway.store.recall import cancel_unsent
-from gateway.store.replan import replan_lines, retire_unsent
-from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
+from gateway.store.replan import retire_unsent
+from gateway.store.staging import stage_receipts
+from gateway.store.telling import Telling, give_up, write_attempts, write_kept
 
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
 _RACES_ALLOWED = 5
@@ -49,7 +48,8 @@ class _Submission:
     row: asyncpg.Record
     state: str
     open_lines: int
-    acknowledged: bool = False
+    acknowledged: bool = False  # somebody, if only we, saw that the bank has it
+    spoken: bool = False  # the bank itself says so, for the first time
     due_at: dt.datetime | None = None
     retire: Reason | None = None
 
@@ -165,6 +165,7 @@ class _Recording:
         if item.proof in (Proof.CREDITED, Proof.REJECTED, Proof.RETURNED):
             rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
             return [replace(item, reference=row["reference"]) for row in rows]
+        self._listen(item, submission)
         if submission.state in ("CLOSED", "RETIRED"):
             self._result.effects[item.proof, "noop"] += 1
             return []
@@ -191,6 +192,11 @@ class _Recording:
             if item.reason in PAUSING:
                 submission.retire = item.reason
         return []
+
+    def _listen(self, item: Evidence, submission: _Submission) -> None:
+        """The bank's own word ends the wait for its acknowledgement, also where it moves nothing."""
+        awaited = submission.row["acknowledgement_due_at"] is not None
+        submission.spoken = submission.spoken or (awaited and self._heard.acknowledges(item))
 
     async def _nothing_known_of_lines(self, submission: _Submission) -> bool:
         """Only a submission of which the bank has not spoken line by line may ever travel again."""
@@ -241,6 +247,7 @@ class _Recording:
         if not named:
             self._misnamed(attempt, item)
             return
+        self._listen(item, self._submission_of(attempt))
         if self._published_absence(attempt, item):
             self._move(attempt, item, State.NOT_EXECUTED)
             return
@@ -325,8 +332,9 @@ class _Recording:
         changed = sorted(
             (a for a in self._attempts.values() if a.changed), key=lambda a: (a.row["submission_id"], a.row["seq"])
         )
-        await self._write_attempts(changed)
-        await self._write_kept()
+        given_up = await give_up(self._connection, changed, ledger)
+        await write_attempts(self._connection, changed, self._heard.at)
+        await write_kept(self._connection, self._heard, self._kept)
         for submission_id in sorted(self._suspects):
             unspoken = await self._connection.fetch(sql("unsent_attempts"), submission_id)
             self._frozen |= {row["payout_id"] for row in unspoken}
@@ -335,7 +343,8 @@ class _Recording:
             self._result.conflicts = len(rows)
             self._frozen = {row["payout_id"] for row in rows}  # a contradiction read again is nothing new
         await self._write_submissions()
-        await self._tell(ledger, changed)
+        self._result.given_up = len(given_up)
+        await Telling(self._connection, self._heard, self._result).tell(ledger, changed)
         for submission in self._submissions.values():
             batch = ledger.batches[submission.row["batch_no"]]
             if submission.state == State.DEFERRED and batch["recalled_at"] is not None:
@@ -352,85 +361,23 @@ class _Recording:
             for key, s in sorted(self._submissions.items())
             if s.state != s.row["state"]
         }
-        chronicle(ledger, self._heard, changed, moves, self._frozen)
+        chronicle(ledger, self._heard, changed, moves, self._frozen, given_up)
         await ledger.write(self._connection)
-
-    async def _write_attempts(self, changed: Sequence[Moving]) -> None:
-        if not changed:
-            return
-        rows = [outcome_row(attempt, self._heard.at) for attempt in changed]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        status = await self._connection.execute(sql("settle_attempts"), *columns)
-        if touched(status) != len(rows):
-            raise RuntimeError("an attempt changed under its submission's lock")
-
-    async def _write_kept(self) -> None:
-        if not self._kept:
-            return
-        rows = [
-            (
-                item.reference or "",
-                item.proof.value,
-                effect,
-                payout,
-                item.reason.value if item.reason else None,
-                item.code or None,
-                item.amount_fen,
-                item.host_reference,
-                item.post_date,
-                bytes.fromhex(item.artefact) if item.artefact else None,
-            )
-            for item, effect, payout in self._kept
-        ]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        await self._connection.execute(sql("keep_evidence"), self._heard.bank, *columns[:9], self._heard.at, columns[9])
 
     async def _write_submissions(self) -> None:
         moved = [
-            (key, s.state, s.open_lines, s.acknowledged, s.due_at)
+            (key, s.state, s.open_lines, s.acknowledged, s.due_at, s.spoken)
             for key, s in sorted(self._submissions.items())
-            if s.state != s.row["state"] or s.open_lines != s.row["open_lines"] or self._heard.ends_call
+            if s.state != s.row["state"] or s.open_lines != s.row["open_lines"] or s.spoken or self._heard.ends_call
         ]
         if moved:
             columns = [list(column) for column in zip(*moved, strict=True)]
             await self._connection.execute(
                 sql("update_submissions"),
-                *columns,
+                *columns[:5],
                 self._heard.at,
                 self._heard.ends_call,
                 self._heard.return_horizon_days,
+                columns[5],
+                self._heard.ask_at,
             )
-
-    async def _tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
-        """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""
-        receipts: dict[int, list[Receipt]] = defaultdict(list)
-        notices: dict[tuple[int, str], list[Notice]] = defaultdict(list)
-        never: dict[tuple[int, dt.datetime], list[str]] = defaultdict(list)
-        recalled: list[int] = []
-        for attempt in changed:
-            row = attempt.row
-            told, person = consequences(attempt, self._heard.at)
-            receipts[row["batch_no"]] += told
-            notices[row["batch_no"], row["sms_signature"]] += person
-            self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))
-            self._result.late += sum(1 for receipt in told if receipt.outcome == "credited" and receipt.late)
-            if attempt.known.state is State.CREDITED and row["sent_at"] is not None:
-                self._result.credit_seconds.append(int((self._heard.at - row["sent_at"]).total_seconds()))
-            if attempt.known.state is State.NOT_EXECUTED and ledger.batches[row["batch_no"]]["recalled_at"] is not None:
-                recalled.append(row["payout_id"])  # finance has called it back: there will be no next attempt
-                receipts[row["batch_no"]].append(never_made(row, self._heard.at))
-            elif attempt.known.state is State.NOT_EXECUTED:
-                last = attempt.moved_by[-1]
-                wait = deferral(last.proof, last.reason, 1) if last.proof is Proof.NOT_TAKEN else dt.timedelta(0)
-                never[row["submission_id"], self._heard.at + wait].append(row["reference"])
-        if recalled:
-            await self._connection.execute(sql("cancel_payouts"), recalled, self._heard.at)
-        for batch_no, told in sorted(receipts.items()):
-            await stage_receipts(self._connection, ledger.batches[batch_no], told, self._heard.at)
-        for (batch_no, signature), people in sorted(notices.items()):
-            await stage_notices(self._connection, batch_no, signature, people, self._heard.at)
-        for (submission_id, due_at), burned in sorted(never.items()):
-            fresh = ids.mint_references(
-                len(burned), self._heard.at, self._heard.reference_alphabet, self._heard.reference_length
-            )
-            await replan_lines(self._connection, submission_id, burned, fresh, due_at)

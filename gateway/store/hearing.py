@@ -23,7 +23,8 @@ class Heard:
     where the evidence answers a call about that submission; ``deferred_until`` is when a submission of which the bank
     took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
     ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
-    from now on.
+    from now on. ``files_alone`` says that this bank answers no call, see ``acknowledges``.
+    ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
     """
 
     bank: str
@@ -37,6 +38,18 @@ class Heard:
     return_horizon_days: int = 0
     reference_length: int = 26
     reference_alphabet: str = ids.CROCKFORD
+    files_alone: bool = False
+    ask_at: dt.datetime | None = None
+
+    def acknowledges(self, item: Evidence) -> bool:
+        """Whether this is the bank's own word that it has what was sent.
+
+        A bank that answers by files alone says nothing to a call: "received" that was read from no file of its is our
+        own upload, seen where we put it.
+        """
+        if item.proof is Proof.RECEIVED:
+            return not self.files_alone or item.artefact is not None
+        return item.proof in (Proof.IN_PROCESS, *OUTCOMES)
 
 
 @dataclass(slots=True)
@@ -49,6 +62,7 @@ class Recorded:
     fees: int = 0
     late: int = 0
     paused: bool = False
+    given_up: int = 0  # lines that were not taken so often that people decide
     unmatched: list[Evidence] = field(default_factory=list)
     credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
@@ -70,6 +84,7 @@ def note(bank: str, recorded: Recorded) -> None:
         metrics.EVIDENCE.labels(bank=bank, proof=proof, effect=effect).inc(count)
     metrics.CONFLICTS.labels(bank=bank).inc(recorded.conflicts)
     metrics.FEES.labels(bank=bank).inc(recorded.fees)
+    metrics.GIVEN_UP.labels(bank=bank).inc(recorded.given_up)
     metrics.LATE_CREDITS.inc(recorded.late)
     settle_seconds = metrics.SETTLE_SECONDS.labels(bank=bank)
     for seconds in recorded.credit_seconds:

@@ -296,8 +296,8 @@ def _demand_open_to(kind: OrderKind, state: State | None) -> None:
         raise OrderRefused(RefusalReason.ALREADY_CREDITED, "the latest attempt is credited")
     if state in DOUBTFUL:
         raise OrderRefused(RefusalReason.IN_DOUBT, "nobody knows yet whether the latest attempt was paid")
-    if state in (State.REJECTED, State.RETURNED):
-        return
+    if state in (State.REJECTED, State.RETURNED, State.NOT_EXECUTED):
+        return  # the latest attempt is not executed only where the core makes no next one by itself
     if kind is OrderKind.REISSUE:
         raise OrderRefused(RefusalReason.NOT_FAILED, "the latest attempt has not failed")
     if state is not None and state not in CANCELLABLE:

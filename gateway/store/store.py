@@ -14,11 +14,13 @@ from gateway.config import Config
 from gateway.store.batches import Batches
 from gateway.store.engine import Engine
 from gateway.store.evidence import EvidenceBook
+from gateway.store.limits import Limits
 from gateway.store.notices import Notices
 from gateway.store.orders import Orders
 from gateway.store.outbox import Outbox
 from gateway.store.planning import Planning
 from gateway.store.reads import Reads
+from gateway.store.statements import Statements
 from gateway.store.submissions import Submissions
 
 
@@ -31,7 +33,9 @@ class Store:
         self.batches = Batches(engine)
         self.planning = Planning(engine)
         self.submissions = Submissions(engine, owner, lease_seconds)
+        self.limits = Limits(engine)
         self.evidence = EvidenceBook(engine)
+        self.statements = Statements(engine)
         self.orders = Orders(engine)
         self.notices = Notices(engine, owner, lease_seconds)
         self.outbox = Outbox(engine)

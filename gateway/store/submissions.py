@@ -19,22 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway import metrics
+from gateway.store.claims import Claim, Fenced, claim_of
 from gateway.store.engine import Engine, Row, sql, touched
 from gateway.store.history import Ledger
+from gateway.store.limits import Pace, take_submit_turn
 from gateway.store.replan import fresh_submission, retire_unsent
-
-
-class Fenced(Exception):
-    """Somebody else holds this submission now, or its state has moved on. Nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to take the next step with one submission, until the lease ends."""
-
-    submission_id: int
-    batch_no: int
-    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +39,7 @@ class Rendering:
     expected_lines: int  # how many lines the submission had when they were read: it may have grown meanwhile
 
 
-def claim_of(row: Row) -> Claim:
-    return Claim(row["submission_id"], row["batch_no"], row["fence"])
+__all__ = ["Claim", "Fenced", "Rendering", "Submissions", "claim_of"]
 
 
 class Submissions:
@@ -70,11 +58,6 @@ class Submissions:
 
     async def claim_to_probe(self, bank: str, at: dt.datetime, limit: int) -> list[Row]:
         return await self._engine.fetch("claim_to_probe", bank, self._owner, self._lease_seconds, at, limit)
-
-    async def on_the_wire(self, bank: str) -> int:
-        """How many of a bank's submissions are SENDING at this moment, in all processes."""
-        row = await self._engine.fetchrow("sending_count", bank)
-        return 0 if row is None else int(row["count"])
 
     async def renew(self, claim: Claim) -> bool:
         """Keep a claim while its work goes on; False when it is lost."""
@@ -149,21 +132,40 @@ class Submissions:
             await ledger.write(connection)
 
     async def write_sending(
-        self, claim: Claim, at: dt.datetime, silent_at: dt.datetime, watch_until: dt.datetime
+        self,
+        claim: Claim,
+        at: dt.datetime,
+        silent_at: dt.datetime,
+        watch_until: dt.datetime,
+        *,
+        acknowledgement_due_at: dt.datetime | None = None,
+        pace: Pace | None = None,
     ) -> dt.datetime:
-        """Commit SENDING; the time it carries. After this returns, and only then, the wire may be touched."""
+        """Commit SENDING; the time it carries. After this returns, and only then, the wire may be touched.
+
+        Until ``acknowledgement_due_at`` the bank should have said that it has it, until ``silent_at`` something final.
+        ``pace`` is what the bank takes, None for no limit. Raises Fenced, or NoTurn, and then nothing has changed.
+        """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
             if await connection.fetch(sql("frozen_in_submission"), claim.submission_id):
                 raise Fenced
-            sent_at = await connection.fetchval(
-                sql("write_sending"), claim.submission_id, claim.fence, at, silent_at, watch_until
+            row = await connection.fetchrow(
+                sql("write_sending"),
+                claim.submission_id,
+                claim.fence,
+                at,
+                silent_at,
+                watch_until,
+                acknowledgement_due_at,
             )
-            if sent_at is None:
+            if row is None:
                 raise Fenced
             ledger.add(claim.batch_no, at, "SENDING", {"submission": claim.submission_id, "fence": claim.fence})
             await ledger.write(connection)
-        moment: dt.datetime = sent_at
+            if pace is not None:
+                await take_submit_turn(connection, row["bank"], pace)
+        moment: dt.datetime = row["sent_at"]
         return moment.astimezone(at.tzinfo)
 
     async def doubt_abandoned(self, at: dt.datetime) -> int:

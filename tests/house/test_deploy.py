@@ -131,7 +131,7 @@ def test_the_runbook_types_commands_that_exist() -> None:
 @pytest.mark.parametrize(
     "message",
     ["bank paused", "pause lifted at start", "artefact quarantined", "evidence unmatched", "funds do not cover",
-     "callback refused", "step failed"],
+     "callback refused", "statement differs", "step failed"],
 )  # fmt: skip
 def test_the_runbook_quotes_log_lines_that_are_written(message: str) -> None:
     """Whoever searches the log for what the runbook quotes finds it, with the keys that it names."""
@@ -148,6 +148,7 @@ def test_the_runbook_quotes_log_lines_that_are_written(message: str) -> None:
         "artefact quarantined": {"bank", "file", "digest", "reason"},
         "evidence unmatched": {"bank", "reference", "submission", "proof", "digest"},
         "funds do not cover": {"batch", "amount_fen"},
+        "statement differs": {"bank", "at", "digest", "count"},
     }
     assert any(keys.get(message, set()) <= called for called in calls)
 
@@ -163,7 +164,8 @@ def test_every_alert_says_how_bad_it_is_and_where_to_read() -> None:
 def test_what_the_law_watches_pages() -> None:
     """Deadlines, doubt, conflicts, fees, billed people, the identity: each has a page, not only a ticket."""
     for name in ("LimitNear", "LimitPassed", "FeedbackPassed", "Held", "Conflict", "FeeTaken", "ReceiverBilled",
-                 "IdentityGap", "OutboxStuck", "BankPaused", "NotReady", "ConsumerLag"):  # fmt: skip
+                 "IdentityGap", "StatementDiffers", "GivenUp", "OutboxStuck", "BankPaused", "NotReady",
+                 "ConsumerLag"):  # fmt: skip
         assert alerts()[f"Payout{name}"]["labels"]["severity"] == "page"
 
 

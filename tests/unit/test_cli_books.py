@@ -1,4 +1,4 @@
-"""``migrate``, ``bindings load``, ``show`` and ``failures`` against a real database: masked, complete, and harmless."""
+"""Commands that read or fill the books, against a real database: masked, complete, and harmless."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from adapters.contract import Evidence, Proof, Reason
+from adapters.contract import Booking, Evidence, Proof, Reason, Statement, StatementEntry
 from gateway import config as configuration
 from gateway import reference
 from gateway.approval import AUDIENCE, KeyRing, SigningKey, sign
@@ -19,8 +19,10 @@ from gateway.clock import Clock
 from gateway.intake import Intake
 from gateway.lists import read_header, read_list
 from gateway.policy import AccountKind, Binding
+from gateway.store.engine import Engine
 from gateway.store.evidence import Heard
 from gateway.store.planning import Route
+from gateway.store.statements import Statements
 from gateway.store.store import Store
 from gateway.vault import Vault
 from schemas.codec import encode
@@ -36,6 +38,7 @@ NAMES = ["测试甲子", "测试乙丑", "测试丙寅"]
 PHONE = "13800138000"
 SECRETS = (*IDS, *CARDS, *NAMES, PHONE)
 TITLES = "姓名,身份证号,手机号,银行账号,账户类型,行号,补贴金额(元)\n"
+NEXT_DAY = dt.datetime(2026, 11, 25, 2, 0, tzinfo=dt.UTC)
 STYLE = re.compile(r"\x1b\[[0-9]*m")
 BINDINGS = "身份证号,银行账号,账户类型,行号\n"
 
@@ -294,6 +297,40 @@ def test_nothing_to_show_is_said(here: Installation) -> None:
     """Empty books are no error for failures, and a named batch that is not there is one."""
     assert here.gateway("failures", "--config", here.config).out == "no payout waits for an order\n"
     assert here.gateway("show", "1", "--config", here.config).code == 1
+
+
+async def _stated(dsn: str) -> None:
+    """The bank's statement of the day: one line with a fee, and a booking of somebody whose card it names."""
+    engine = await Engine.open(dsn)
+    try:
+        async with engine.connection() as connection:
+            reference = await connection.fetchval("SELECT reference FROM attempts WHERE state = 'CREDITED' LIMIT 1")
+        entries = tuple(
+            StatementEntry(Booking.DEBIT, named, 12_345, dt.date(2026, 11, 24)) for named in (reference, CARDS[1])
+        )
+        statement = Statement(dt.date(2026, 11, 24), None, entries, "ab" * 32)
+        await Statements(engine).reconcile("rcc_file", statement, NEXT_DAY)
+    finally:
+        await engine.close()
+
+
+def test_differences_are_listed_without_personal_data(paid: Installation, database: str) -> None:
+    """What statements say differently is listed and shown with its payout; a card in a bank's free text is not."""
+    asyncio.run(_stated(database))
+    ran = paid.gateway("differences", "--config", paid.config)
+    assert ran.code == 0
+    (titles, *listed, count) = blocks("\n" + ran.out, "differences")
+    assert titles.split()[:5] == ["bank", "day", "kind", "booking", "payout"]
+    assert {row.split()[2] for row in listed} == {"AMOUNT", "UNKNOWN"}
+    assert "[digits]" in ran.out
+    assert not any(secret in ran.out for secret in (*SECRETS, CARDS[1]))
+    assert count == "2 open"
+    (wrong,) = [row.split() for row in listed if "AMOUNT" in row]
+    shown = paid.gateway("show", wrong[4], "--config", paid.config).out
+    assert "123.45" in blocks(shown, "statements differ")[1]
+    change(database, "UPDATE statement_differences SET resolved_at = found_at")
+    assert paid.gateway("differences", "--config", paid.config).out == "statements and books agree\n"
+    assert paid.gateway("differences", "--settled", "--config", paid.config).out.splitlines()[-1] == "0 open"
 
 
 # --- migrate, bindings ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from adapters.contract import Proof, Reason
-from gateway.pacing import GATHERING, RETURN_WATCH, deferral, probe_delay
+from gateway.pacing import GATHERING, RETURN_WATCH, deferral, probe_delay, turns_within
 
 
 def minutes(span: dt.timedelta) -> int:
@@ -47,3 +47,11 @@ def test_reissues_gather_shortly_and_returns_are_asked_for_daily() -> None:
     """Gathering costs minutes of a clock of three days; a return is noticed within one."""
     assert minutes(GATHERING) == 10
     assert dt.timedelta(days=1) == RETURN_WATCH
+
+
+@pytest.mark.parametrize(
+    ("interval_milliseconds", "turns"), [(0, 4), (1, 4), (1_000, 4), (3_000, 3), (7_000, 2), (7_001, 1), (600_000, 1)]
+)
+def test_no_more_is_taken_on_than_has_its_turn_in_time(interval_milliseconds: int, turns: int) -> None:
+    """Within seven seconds the first turn is at once, each further one an interval later, and never more than four."""
+    assert turns_within(7, interval_milliseconds, 4) == turns

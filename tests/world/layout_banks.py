@@ -36,26 +36,34 @@ class Ports(Protocol):
 
 
 def _rcc_file(directory: Path, at: Ports) -> tuple[dict[str, Any], str]:
-    return _sftp_bank(directory, at.rcc_file), f"""\
+    return (
+        _sftp_bank(directory, at.rcc_file),
+        f"""\
 org = "402XJ0001"
 biz = "AG0801"
 
-{_sftp_section("rcc_file", at.rcc_file)}"""
+{_sftp_section("rcc_file", at.rcc_file)}""",
+    )
 
 
 def _iso20022(directory: Path, at: Ports) -> tuple[dict[str, Any], str]:
-    return _sftp_bank(directory, at.iso20022), f"""\
+    return (
+        _sftp_bank(directory, at.iso20022),
+        f"""\
 initiating_party_name = "XJ YKT GATEWAY"
 initiating_party_id = "65999901"
 debtor_agent = "103881000011"
 
-{_sftp_section("iso20022", at.iso20022)}"""
+{_sftp_section("iso20022", at.iso20022)}""",
+    )
 
 
 def _json_https(directory: Path, at: Ports) -> tuple[dict[str, Any], str]:
     certificates.prepare(directory)
     callback = f"http://127.0.0.1:{at.gateway}/callbacks/json_https"
-    return {"callback_url": callback}, f"""\
+    return (
+        {"callback_url": callback},
+        f"""\
 base_url = "https://localhost:{at.json_https}"
 app_id = "payout-gateway"
 signing_key_file = "json_https/keys/gateway_signing.pem"
@@ -67,12 +75,15 @@ callback_url = "{callback}"
 ca_file = "json_https/keys/ca.pem"
 certificate_file = "json_https/keys/client.pem"
 private_key_file = "json_https/keys/client.key"
-"""
+""",
+    )
 
 
 def _xml_tcp(directory: Path, at: Ports) -> tuple[dict[str, Any], str]:
     certificates.prepare(directory)
-    return {"tls": True}, f"""\
+    return (
+        {"tls": True},
+        f"""\
 encoding = "gbk"
 channel = "YKT01"
 corporation = "65999901"
@@ -89,7 +100,8 @@ framing = "digits8"
 ca_file = "xml_tcp/keys/ca.pem"
 certificate_file = "xml_tcp/keys/client.pem"
 private_key_file = "xml_tcp/keys/client.key"
-"""
+""",
+    )
 
 
 _BANKS: Final[Mapping[str, Callable[[Path, Ports], tuple[dict[str, Any], str]]]] = {

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.world.desk_hostile import EXPECTED
-from tests.world.processes import PROJECT, ChildError
 from tests.world.layout_banks import BANKS
+from tests.world.processes import PROJECT, ChildError
 from tests.world.world import World, parse_metrics
 
 RESTING = ("credited", "failed", "cancelled")

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.world.processes import ChildError
 from tests.world.layout_banks import BANKS
+from tests.world.processes import ChildError
 from tests.world.world import World
 
 LOOK_SECONDS = 0.25

@@ -48,8 +48,15 @@ class World:
             if plan.broker == "best"
             else EmbeddedBroker(plan.directory / "kafka", outlives_parent=plan.outlives)
         )
-        banks = {bank: free_port() for bank in BANKS}
-        self.ports = layout.Addresses(gateway_host="127.0.0.1", gateway=free_port(), sms=free_port(), **banks)
+        self.ports = layout.Addresses(
+            gateway_host="127.0.0.1",
+            gateway=free_port(),
+            rcc_file=free_port(),
+            json_https=free_port(),
+            xml_tcp=free_port(),
+            iso20022=free_port(),
+            sms=free_port(),
+        )
         self.children: dict[str, Child] = {}
         self.epoch = 0.0
 

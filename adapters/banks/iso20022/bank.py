@@ -24,6 +24,7 @@ from adapters.contract import (
     Rendered,
     Statement,
     Submission,
+    TooLarge,
 )
 from adapters.wire.folders import Inbox, Layout
 from adapters.wire.sftp import SftpTransport, SftpWire
@@ -90,12 +91,12 @@ class Iso20022Adapter:
         if at.tzinfo is None:
             raise ValueError("the time of rendering needs an offset")
         if len(lines) > self._settings.max_lines:
-            raise ValueError("more lines than the bank takes in a file")
+            raise TooLarge("more lines than the bank takes in a file")
         local = at.astimezone(BANK_TIME)
         payload = form.payment_file(self._agreed, submission, lines, local)
         total = sum(line.amount_fen for line in lines)
         if len(payload) > self._settings.max_file_bytes or total > self._settings.max_total_fen:
-            raise ValueError("more bytes or money than the bank takes in a file")
+            raise TooLarge("more bytes or money than the bank takes in a file")
         return Rendered(
             submission=submission.reference,
             payload=payload,

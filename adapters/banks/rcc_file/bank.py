@@ -27,6 +27,7 @@ from adapters.contract import (
     Rendered,
     Statement,
     Submission,
+    TooLarge,
 )
 from adapters.wire.folders import Inbox, Layout
 from adapters.wire.sftp import SftpSettings, SftpTransport, SftpWire
@@ -111,12 +112,12 @@ class RccFileAdapter:
         if at.tzinfo is None:
             raise ValueError("the time of rendering needs an offset")
         if len(lines) > self._settings.max_lines:
-            raise ValueError("more lines than the bank takes in a file")
+            raise TooLarge("more lines than the bank takes in a file")
         local = at.astimezone(BANK_TIME)
         payload = form.batch_file(self._settings.org, self._settings.biz, submission, lines, local.date())
         total = sum(line.amount_fen for line in lines)
         if len(payload) > self._settings.max_file_bytes or total > self._settings.max_total_fen:
-            raise ValueError("more bytes or money than the bank takes in a file")
+            raise TooLarge("more bytes or money than the bank takes in a file")
         return Rendered(
             submission=submission.reference,
             payload=payload,

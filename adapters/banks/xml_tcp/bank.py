@@ -31,6 +31,7 @@ from adapters.contract import (
     Rendered,
     Statement,
     Submission,
+    TooLarge,
     Unreadable,
 )
 from adapters.wire.tcp import AnswerUnusable, TcpFault, TcpTransport, TcpWire
@@ -107,13 +108,13 @@ class XmlTcpBank:
         if at.tzinfo is None:
             raise ValueError("the time of rendering needs an offset")
         if len(lines) > self._settings.max_lines:
-            raise ValueError("more lines than the bank takes at once")
+            raise TooLarge("more lines than the bank takes at once")
         body = batch_body(submission, lines, self._settings.encoding, self._settings.own_bank_numbers)
         local = at.astimezone(BANK_TIME)
         payload = self._envelope.document(codes.SUBMIT, request_number(submission.reference), local, body)
         total_fen = sum(line.amount_fen for line in lines)
         if len(payload) > self._settings.tcp.greatest_frame_bytes or total_fen > self._settings.max_total_fen:
-            raise ValueError("more bytes or money than the bank takes at once")
+            raise TooLarge("more bytes or money than the bank takes at once")
         return Rendered(
             submission=submission.reference,
             payload=payload,

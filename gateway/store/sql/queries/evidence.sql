@@ -11,8 +11,8 @@ WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigi
 
 -- name: lock_submissions
 -- Lock submissions in key order, after their batches.
-SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, acknowledged_at, transmissions, fence,
-       bank_no, limit_at, hold_at, amount_fen
+SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, acknowledged_at,
+       acknowledgement_due_at, transmissions, fence, bank_no, limit_at, hold_at, amount_fen
 FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id FOR NO KEY UPDATE;
 
 -- name: known_attempts
@@ -71,13 +71,14 @@ UPDATE payouts SET conflict_at = $2 WHERE payout_id = ANY($1::bigint[]) AND conf
 UPDATE submissions s
 SET state = u.state, open_lines = u.open_lines,
     acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
+    acknowledgement_due_at = CASE WHEN u.spoken THEN NULL ELSE s.acknowledgement_due_at END,
     due_at = coalesce(u.due_at, s.due_at),
     ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
     watch_until = greatest(s.watch_until, $6 + $8 * interval '1 day'),
     probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL WHEN u.state = 'CLOSED' THEN s.probe_at
-                    ELSE coalesce(s.probe_at, $6) END
-FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[])
-     AS u(submission_id, state, open_lines, acknowledged, due_at)
+                    ELSE coalesce(s.probe_at, $10, $6) END
+FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[])
+     AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
 WHERE s.submission_id = u.submission_id;
 
 -- name: pause_bank!

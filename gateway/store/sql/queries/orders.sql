@@ -86,7 +86,7 @@ FROM payouts p
 JOIN LATERAL (
     SELECT * FROM attempts c WHERE c.payout_id = p.payout_id AND NOT c.live ORDER BY c.attempt_no DESC LIMIT 1) a ON true
 JOIN submissions s ON s.submission_id = a.submission_id
-WHERE p.payout_id BETWEEN $1 AND $2 AND p.cancelled_at IS NULL AND a.state IN ('REJECTED', 'RETURNED')
+WHERE p.payout_id BETWEEN $1 AND $2 AND p.cancelled_at IS NULL AND a.state IN ('REJECTED', 'RETURNED', 'NOT_EXECUTED')
   AND NOT EXISTS (SELECT 1 FROM attempts l WHERE l.payout_id = p.payout_id AND l.live)
 ORDER BY p.payout_id LIMIT $3;
 

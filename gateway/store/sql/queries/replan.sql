@@ -42,3 +42,8 @@ SELECT coalesce(sum(amount_fen), 0) FROM attempts WHERE submission_id = $1 AND r
 -- The unspoken lines of a submission that pay these payouts.
 SELECT reference, amount_fen FROM attempts
 WHERE submission_id = $1 AND payout_id = ANY($2::bigint[]) AND state IS NULL;
+
+-- name: tries_so_far
+-- How often lines were not executed before, by the order under which they were tried.
+SELECT payout_id, order_no, count(*) AS tries FROM attempts
+WHERE payout_id = ANY($1::bigint[]) AND NOT live AND state = 'NOT_EXECUTED' GROUP BY payout_id, order_no;

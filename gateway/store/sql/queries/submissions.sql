@@ -55,7 +55,7 @@ ORDER BY seq;
 
 -- name: lock_claimed
 -- The claimed submission, locked, if the claim still holds.
-SELECT submission_id, batch_no, state, lines, reference FROM submissions
+SELECT submission_id, batch_no, state, lines, reference, due_at, transmissions FROM submissions
 WHERE submission_id = $1 AND fence = $2 AND lease_until > clock_timestamp() FOR NO KEY UPDATE;
 
 -- name: write_rendering!
@@ -70,10 +70,10 @@ WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED' AND lines = $9;
 UPDATE submissions
 SET state = 'SENDING', transmissions = transmissions + 1,
     sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, ended_at = NULL, acknowledged_at = NULL, probe_at = NULL, probes = 0,
-    watch_until = $5
+    watch_until = $5, acknowledgement_due_at = $6
 WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()
   AND NOT EXISTS (SELECT 1 FROM banks b WHERE b.bank = submissions.bank AND b.paused_at IS NOT NULL)
-RETURNING sent_at;
+RETURNING bank, sent_at;
 
 -- name: frozen_in_submission
 -- Payouts of a submission that a contradiction has frozen; found from the few frozen ones.
@@ -95,18 +95,27 @@ WHERE submission_id = ANY($1::bigint[]) AND state = 'SENDING'
 RETURNING submission_id, batch_no, bank;
 
 -- name: silent_submissions
--- Submissions the bank took and then said nothing final about in its own time.
+-- Submissions of which the bank has not said in its own time that it has them, or nothing final.
 SELECT submission_id, batch_no FROM submissions
-WHERE bank = $1 AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2 ORDER BY silent_at LIMIT 100;
+WHERE bank = $1 AND state IN ('SUBMITTED', 'ACCEPTED') AND (silent_at <= $2 OR acknowledgement_due_at <= $2)
+ORDER BY least(silent_at, acknowledgement_due_at) LIMIT 100;
 
 -- name: doubt_silent
 -- Silence past the bank's due time is doubt.
 -- A bank that then says "still working" has twice as long for its next word: otherwise its answer would be silence
--- again at once, and be asked about again at once, without end.
-UPDATE submissions SET state = 'IN_DOUBT', probe_at = least(probe_at, $3), probes = 0,
-                       silent_at = CASE WHEN hold_at > $2 THEN least($2 + (silent_at - sent_at), hold_at)
-                                        ELSE $2 + (silent_at - sent_at) END
-WHERE submission_id = ANY($1::bigint[]) AND state IN ('SUBMITTED', 'ACCEPTED') AND silent_at <= $2
+-- again at once, and be asked about again at once, without end. The same for one that has not acknowledged.
+UPDATE submissions
+SET state = 'IN_DOUBT', probe_at = least(probe_at, $3), probes = 0,
+    silent_at = CASE WHEN silent_at > $2 THEN silent_at
+                     WHEN hold_at > $2 THEN least($2 + (silent_at - sent_at), hold_at)
+                     ELSE $2 + (silent_at - sent_at) END,
+    acknowledgement_due_at = CASE WHEN acknowledgement_due_at IS NULL OR acknowledgement_due_at > $2
+                                  THEN acknowledgement_due_at
+                                  WHEN hold_at > $2
+                                  THEN least($2 + (acknowledgement_due_at - sent_at), hold_at)
+                                  ELSE $2 + (acknowledgement_due_at - sent_at) END
+WHERE submission_id = ANY($1::bigint[]) AND state IN ('SUBMITTED', 'ACCEPTED')
+  AND (silent_at <= $2 OR acknowledgement_due_at <= $2)
 RETURNING submission_id, batch_no;
 
 -- name: doubt_silent_lines!
@@ -142,10 +151,6 @@ UPDATE submissions
 SET probe_at = CASE WHEN state IN ('DEFERRED', 'RETIRED') THEN NULL ELSE coalesce(probe_at, $3) END,
     lease_until = NULL, lease_owner = NULL
 WHERE submission_id = $1 AND fence = $2;
-
--- name: sending_count
--- How many of a bank's submissions are on the wire at this moment.
-SELECT count(*) FROM submissions WHERE bank = $1 AND state = 'SENDING';
 
 -- name: bank_cursor
 -- How far a bank's files have been collected.

@@ -1,0 +1,174 @@
+-- name: keep_statement
+-- One day of one account as the bank states it now; no row where it says what it said before.
+INSERT INTO statements (bank, day, debit_account, digest, credits, credits_fen, debits, debits_fen, returns, returns_fen,
+                        read_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (bank, day, debit_account) DO UPDATE
+SET digest = EXCLUDED.digest, credits = EXCLUDED.credits, credits_fen = EXCLUDED.credits_fen, debits = EXCLUDED.debits,
+    debits_fen = EXCLUDED.debits_fen, returns = EXCLUDED.returns, returns_fen = EXCLUDED.returns_fen,
+    readings = statements.readings + 1, read_at = EXCLUDED.read_at
+WHERE statements.digest <> EXCLUDED.digest
+RETURNING statement_no;
+
+-- name: drop_entries!
+-- The entries of a statement that was rewritten make room for what it says now.
+DELETE FROM statement_entries WHERE statement_no = $1;
+
+-- name: find_unknown_entries!
+-- Entries that name nothing we ever gave this bank.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference,
+                                   artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'UNKNOWN', e.booking, coalesce(e.reference, e.submission, ''),
+       e.amount_fen, e.host_reference, t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+WHERE t.statement_no = $1
+  AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.reference = e.reference AND a.bank = e.bank)
+  AND (e.reference IS NOT NULL
+       OR NOT EXISTS (SELECT 1 FROM submissions s WHERE s.reference = e.submission AND s.bank = e.bank))
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_wrong_amounts!
+-- Lines whose entries, over all statements, add up to another amount than theirs: a fee, or booked twice.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   expected_fen, host_reference, artefact, found_at)
+SELECT t.bank, t.day, t.debit_account, 'AMOUNT', n.booking, n.reference, a.payout_id, b.booked_fen, a.amount_fen,
+       b.host_reference, t.digest, $2::timestamptz
+FROM statements t
+JOIN (SELECT DISTINCT statement_no, bank, booking, reference FROM statement_entries
+      WHERE statement_no = $1 AND reference IS NOT NULL) n USING (statement_no)
+JOIN attempts a ON a.reference = n.reference AND a.bank = n.bank
+CROSS JOIN LATERAL (
+    SELECT sum(e.amount_fen)::bigint AS booked_fen, min(e.host_reference) AS host_reference FROM statement_entries e
+    WHERE e.reference = n.reference AND e.bank = n.bank AND e.booking = n.booking) b
+WHERE t.statement_no = $1 AND b.booked_fen <> a.amount_fen
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_wrong_totals!
+-- Submissions debited in one sum that is neither all that was sent nor that without what the bank refused.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, expected_fen,
+                                   host_reference, artefact, found_at)
+SELECT t.bank, t.day, t.debit_account, 'AMOUNT', 'DEBIT', s.reference, b.booked_fen, s.amount_fen, b.host_reference,
+       t.digest, $2::timestamptz
+FROM statements t
+JOIN (SELECT DISTINCT statement_no, bank, submission FROM statement_entries
+      WHERE statement_no = $1 AND reference IS NULL AND booking = 'DEBIT') n USING (statement_no)
+JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
+CROSS JOIN LATERAL (
+    SELECT sum(e.amount_fen)::bigint AS booked_fen, min(e.host_reference) AS host_reference FROM statement_entries e
+    WHERE e.submission = n.submission AND e.bank = n.bank AND e.reference IS NULL AND e.booking = 'DEBIT') b
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(a.amount_fen), 0)::bigint AS paid_fen FROM attempts a
+    WHERE a.submission_id = s.submission_id
+      AND (a.state IS NULL OR a.state NOT IN ('REJECTED', 'NOT_EXECUTED', 'VOID'))) l
+WHERE t.statement_no = $1 AND b.booked_fen NOT IN (s.amount_fen, l.paid_fen)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_bookings_of_unpaid!
+-- Lines that were booked although they are refused, void or never sent, and whose money has not come back.
+-- Looked for on this statement, and on older ones for lines refused in the fortnight before it.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, e.reference, c.payout_id, e.amount_fen,
+       e.host_reference, t.digest, $2::timestamptz
+FROM (
+    SELECT a.reference, a.bank, a.payout_id
+    FROM statement_entries n JOIN attempts a ON a.reference = n.reference AND a.bank = n.bank
+    JOIN submissions s ON s.submission_id = a.submission_id
+    WHERE n.statement_no = $1
+      AND coalesce(a.state, s.state) IN ('REJECTED', 'NOT_EXECUTED', 'VOID', 'PLANNED', 'RENDERED', 'DEFERRED', 'RETIRED')
+    UNION
+    SELECT a.reference, a.bank, a.payout_id
+    FROM statements n JOIN submissions s ON s.bank = n.bank JOIN attempts a ON a.submission_id = s.submission_id
+    WHERE n.statement_no = $1 AND s.watch_until >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND a.state IN ('REJECTED', 'NOT_EXECUTED')
+      AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai') c
+JOIN statement_entries e ON e.reference = c.reference AND e.bank = c.bank AND e.booking <> 'RETURN'
+JOIN statements t ON t.statement_no = e.statement_no
+WHERE NOT EXISTS (SELECT 1 FROM statement_entries r
+                  WHERE r.reference = c.reference AND r.bank = c.bank AND r.booking = 'RETURN')
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_missing_entries!
+-- Credits of our books that no statement shows. With a post date: that day's statement is in and does not name it.
+-- Without: learned of before this statement's day, sent since the first statement of this account, and on none.
+-- Each credit is held against the statements of the fortnight after it: longer than the longest closure.
+INSERT INTO statement_differences (bank, day, debit_account, kind, reference, payout_id, expected_fen, host_reference,
+                                   artefact, found_at)
+SELECT n.bank, coalesce(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date), n.debit_account, 'MISSING',
+       a.reference, a.payout_id, a.amount_fen, a.host_reference, n.digest, $2::timestamptz
+FROM statements n
+JOIN submissions s ON s.bank = n.bank AND n.debit_account IN ('', s.debit_account)
+JOIN attempts a ON a.submission_id = s.submission_id
+WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
+  AND greatest(s.watch_until, s.sent_at + interval '31 days') >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
+  AND greatest(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date) >= n.day - 14
+  AND CASE WHEN a.post_date IS NOT NULL
+      THEN a.post_date <= n.day AND EXISTS (
+          SELECT 1 FROM statements o
+          WHERE o.bank = n.bank AND o.debit_account = n.debit_account AND o.day = a.post_date)
+      ELSE (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date < n.day
+           AND (s.sent_at AT TIME ZONE 'Asia/Shanghai')::date >= (
+               SELECT min(o.day) FROM statements o WHERE o.bank = n.bank AND o.debit_account = n.debit_account) END
+  AND NOT EXISTS (SELECT 1 FROM statement_entries e
+                  WHERE e.reference = a.reference AND e.bank = a.bank AND e.booking <> 'RETURN')
+  AND NOT EXISTS (SELECT 1 FROM statement_entries e
+                  WHERE e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
+                    AND e.booking <> 'RETURN')
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: resolve_differences!
+-- Differences of a bank that what is known by now has settled: an entry that came, went, was put right or came back.
+UPDATE statement_differences d SET resolved_at = $2
+WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
+    WHEN 'MISSING' THEN
+        EXISTS (SELECT 1 FROM statement_entries e
+                WHERE e.reference = d.reference AND e.bank = d.bank AND e.booking <> 'RETURN')
+        OR EXISTS (SELECT 1 FROM attempts a JOIN submissions s USING (submission_id)
+                   JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank
+                                           AND e.reference IS NULL AND e.booking <> 'RETURN'
+                   WHERE a.reference = d.reference AND a.bank = d.bank)
+    WHEN 'AMOUNT' THEN
+        d.booked_fen IS DISTINCT FROM (
+            SELECT sum(e.amount_fen)::bigint FROM statement_entries e
+            WHERE e.bank = d.bank AND e.booking = d.booking
+              AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
+    ELSE
+        (d.kind = 'NOT_PAID' AND (
+            EXISTS (SELECT 1 FROM statement_entries e
+                    WHERE e.reference = d.reference AND e.bank = d.bank AND e.booking = 'RETURN')
+            OR EXISTS (SELECT 1 FROM attempts a
+                       WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)))
+        OR NOT EXISTS (
+            SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
+            WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
+              AND coalesce(e.reference, e.submission, '') = d.reference AND e.amount_fen = d.booked_fen
+              AND e.host_reference IS NOT DISTINCT FROM d.host_reference) END;
+
+-- name: differences_of_statement
+-- What is open of one day of one account, and what was found by this statement on other days, by kind.
+SELECT kind, count(*) AS count FROM statement_differences
+WHERE bank = $1 AND resolved_at IS NULL AND ((day = $2 AND debit_account = $3) OR artefact = $4) GROUP BY kind;
+
+-- name: wrong_debits
+-- Lines of a statement whose debits add up to another amount than theirs.
+SELECT d.reference, d.booked_fen, d.host_reference, d.day FROM statement_differences d
+WHERE d.bank = $1 AND d.day = $2 AND d.debit_account = $3 AND d.kind = 'AMOUNT' AND d.booking = 'DEBIT'
+  AND d.payout_id IS NOT NULL AND d.resolved_at IS NULL ORDER BY d.reference;
+
+-- name: open_differences
+-- How many differences between statements and books are open, by bank and kind.
+SELECT bank, kind, count(*) AS count FROM statement_differences WHERE resolved_at IS NULL GROUP BY bank, kind;
+
+-- name: list_differences
+-- Differences between statements and books, the open ones first, then the newest.
+SELECT * FROM statement_differences WHERE $1 OR resolved_at IS NULL
+ORDER BY resolved_at IS NOT NULL, difference_no DESC LIMIT $2;
+
+-- name: differences_of_payout
+-- What statements say differently of one payout.
+SELECT * FROM statement_differences WHERE payout_id = $1 ORDER BY difference_no;

@@ -1,0 +1,132 @@
+"""Statements in the store: what a bank says that it booked on a day, held line by line against what our books say.
+
+Theory of operation
+-------------------
+
+A statement is one day of one fiscal account (or of all accounts of a bank), complete. Its entries are kept as rows, so
+that "stands on a statement" is a look-up and costs no attempt an update. One transaction a statement: the entries take
+the place of what the same day said before, four questions are put to the books, each as one query, and differences of
+this bank that are settled by now are closed. The same content again is recognised by its digest and changes nothing.
+
+``UNKNOWN``   an entry that names nothing we ever gave this bank
+``AMOUNT``    a line's entries add up to another amount than its own: a fee, or booked twice; the same for a submission
+              that is debited in one sum
+``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back
+``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.
+              Where they did not, the day on which we learned of the credit is the latest on which it was booked: the
+              statement of a later day decides, and only for what was sent since the first statement.
+
+What an entry *proves* is not decided here: it was recorded as evidence before, like any other word of the bank.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapters.contract import Booking, Statement, StatementEntry
+from gateway.store.engine import Connection, Engine, Row, sql, touched
+
+ALL_ACCOUNTS = ""
+_QUESTIONS = (
+    "find_unknown_entries",
+    "find_wrong_amounts",
+    "find_wrong_totals",
+    "find_bookings_of_unpaid",
+    "find_missing_entries",
+)
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What a statement was compared to. ``is_new`` is False where it was read before with the same content."""
+
+    is_new: bool
+    differences: Counter[str] = field(default_factory=Counter)  # open ones of this statement, by kind
+    resolved: int = 0
+    wrong_debits: Sequence[Row] = ()  # lines of it whose debits are not their amount: reference, booked_fen, day
+
+
+class Statements:
+    """The store's room for statements."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def reconcile(self, bank: str, statement: Statement, at: dt.datetime) -> Reconciled:
+        """Compare a statement, whose evidence is recorded already, with the books; see the theory of operation."""
+        account = ALL_ACCOUNTS if statement.debit_account is None else statement.debit_account.reveal()
+        async with self._engine.transaction() as connection:
+            key = await self._keep(connection, bank, account, statement, at)
+            result = Reconciled(key is not None)
+            if key is not None:
+                await self._enter(connection, key, bank, statement.entries)
+                for question in _QUESTIONS:
+                    await connection.execute(sql(question), key, at)
+                result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
+                digest = bytes.fromhex(statement.artefact)
+                counts = await connection.fetch(sql("differences_of_statement"), bank, statement.day, account, digest)
+                result.differences = Counter({row["kind"]: row["count"] for row in counts})
+            rows = await connection.fetch(sql("wrong_debits"), bank, statement.day, account)
+            result.wrong_debits = [dict(row) for row in rows]
+            return result
+
+    async def resolve(self, bank: str, at: dt.datetime) -> int:
+        """Close what evidence has settled since the last statement; how many. Cheap while none is open."""
+        return await self._engine.execute("resolve_differences", bank, at)
+
+    async def _keep(
+        self, connection: Connection, bank: str, account: str, statement: Statement, at: dt.datetime
+    ) -> int | None:
+        """The statement's key, None where its content is known."""
+        totals: list[int] = []
+        for booking in (Booking.CREDIT, Booking.DEBIT, Booking.RETURN):
+            amounts = [entry.amount_fen for entry in statement.entries if entry.booking is booking]
+            totals += [len(amounts), sum(amounts)]
+        digest = bytes.fromhex(statement.artefact)
+        found = await connection.fetchval(sql("keep_statement"), bank, statement.day, account, digest, *totals, at)
+        return None if found is None else int(found)
+
+    async def _enter(self, connection: Connection, key: int, bank: str, entries: Sequence[StatementEntry]) -> None:
+        await connection.execute(sql("drop_entries"), key)
+        await connection.copy_records_to_table(
+            "statement_entries",
+            records=[
+                (
+                    key,
+                    number,
+                    bank,
+                    entry.booking.value,
+                    entry.reference,
+                    entry.submission,
+                    entry.amount_fen,
+                    entry.post_date,
+                    entry.host_reference,
+                )
+                for number, entry in enumerate(entries, start=1)
+            ],
+            columns=[
+                "statement_no",
+                "entry",
+                "bank",
+                "booking",
+                "reference",
+                "submission",
+                "amount_fen",
+                "post_date",
+                "host_reference",
+            ],
+        )
+
+    async def open_differences(self) -> dict[tuple[str, str], int]:
+        """Open differences by bank and kind."""
+        return {(row["bank"], row["kind"]): row["count"] for row in await self._engine.fetch("open_differences")}
+
+    async def differences(self, limit: int, *, resolved: bool = False) -> list[Row]:
+        """Differences, the open ones first, newest first; ``resolved`` lists the settled ones too."""
+        return await self._engine.fetch("list_differences", resolved, limit)
+
+    async def differences_of(self, payout: int) -> list[Row]:
+        return await self._engine.fetch("differences_of_payout", payout)

@@ -1,0 +1,127 @@
+"""What a recording writes down once everything is decided: outcomes, kept evidence, receipts, notices, next attempts.
+
+A line that alone was not taken, or never arrived, is closed and gets a new attempt by itself, after a wait that grows
+with each. A bank that goes on like this is not fed for ever: after ``pacing.AUTOMATIC_ATTEMPTS`` attempts under one
+order the last of them fails with a reason for which somebody has to act, and the payout waits for that person's order.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+
+from adapters.contract import Evidence
+from gateway.pacing import next_attempt
+from gateway.states import State
+from gateway.store import ids
+from gateway.store.consequences import Moving, consequences, never_made, outcome_row
+from gateway.store.engine import Connection, sql, touched
+from gateway.store.hearing import Heard, Recorded
+from gateway.store.history import Ledger
+from gateway.store.replan import replan_lines
+from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
+
+
+async def give_up(connection: Connection, changed: Sequence[Moving], ledger: Ledger) -> list[int]:
+    """Count the attempts of lines that were not executed, and mark those that get no further one by themselves.
+
+    Returns their payouts. Only such lines cost this question; a recalled batch makes no next attempt anyway.
+    """
+    closed = [
+        attempt
+        for attempt in changed
+        if attempt.known.state is State.NOT_EXECUTED and ledger.batches[attempt.row["batch_no"]]["recalled_at"] is None
+    ]
+    if not closed:
+        return []
+    rows = await connection.fetch(sql("tries_so_far"), [attempt.row["payout_id"] for attempt in closed])
+    tries = {(row["payout_id"], row["order_no"]): row["tries"] for row in rows}
+    for attempt in closed:
+        last = attempt.moved_by[-1]
+        number = tries.get((attempt.row["payout_id"], attempt.row["order_no"]), 0) + 1
+        attempt.again_after = next_attempt(last.proof, last.reason, number)
+        attempt.given_up = attempt.again_after is None
+    return [attempt.row["payout_id"] for attempt in closed if attempt.given_up]
+
+
+async def write_attempts(connection: Connection, changed: Sequence[Moving], at: dt.datetime) -> None:
+    """Outcomes, once, conditional on the states they were decided on."""
+    if not changed:
+        return
+    rows = [outcome_row(attempt, at) for attempt in changed]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    status = await connection.execute(sql("settle_attempts"), *columns)
+    if touched(status) != len(rows):
+        raise RuntimeError("an attempt changed under its submission's lock")
+
+
+async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]) -> None:
+    """Evidence that moved no state, each with its effect and the payout it speaks of."""
+    if not kept:
+        return
+    rows = [
+        (
+            item.reference or "",
+            item.proof.value,
+            effect,
+            payout,
+            item.reason.value if item.reason else None,
+            item.code or None,
+            item.amount_fen,
+            item.host_reference,
+            item.post_date,
+            bytes.fromhex(item.artefact) if item.artefact else None,
+        )
+        for item, effect, payout in kept
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(sql("keep_evidence"), heard.bank, *columns[:9], heard.at, columns[9])
+
+
+class Telling:
+    """Receipts and notices of what moved, and new attempts for lines that alone never reached the bank."""
+
+    def __init__(self, connection: Connection, heard: Heard, result: Recorded) -> None:
+        self._connection = connection
+        self._heard = heard
+        self._result = result
+
+    async def tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
+        at = self._heard.at
+        receipts: dict[int, list[Receipt]] = defaultdict(list)
+        notices: dict[tuple[int, str], list[Notice]] = defaultdict(list)
+        again: dict[tuple[int, dt.datetime], list[str]] = defaultdict(list)
+        recalled: list[int] = []
+        for attempt in changed:
+            row = attempt.row
+            told, person = consequences(attempt, at)
+            receipts[row["batch_no"]] += told
+            notices[row["batch_no"], row["sms_signature"]] += person
+            self._count(attempt, told)
+            if attempt.known.state is not State.NOT_EXECUTED or attempt.given_up:
+                continue
+            if ledger.batches[row["batch_no"]]["recalled_at"] is not None:
+                recalled.append(row["payout_id"])  # finance has called it back: there will be no next attempt
+                receipts[row["batch_no"]].append(never_made(row, at))
+            elif attempt.again_after is not None:
+                again[row["submission_id"], at + attempt.again_after].append(row["reference"])
+        if recalled:
+            await self._connection.execute(sql("cancel_payouts"), recalled, at)
+        for batch_no, made in sorted(receipts.items()):
+            await stage_receipts(self._connection, ledger.batches[batch_no], made, at)
+        for (batch_no, signature), people in sorted(notices.items()):
+            await stage_notices(self._connection, batch_no, signature, people, at)
+        for (submission_id, due_at), burned in sorted(again.items()):
+            await self._plan_again(submission_id, burned, due_at)
+
+    def _count(self, attempt: Moving, told: Sequence[Receipt]) -> None:
+        self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))
+        self._result.late += sum(1 for receipt in told if receipt.outcome == "credited" and receipt.late)
+        if attempt.known.state is State.CREDITED and attempt.row["sent_at"] is not None:
+            self._result.credit_seconds.append(int((self._heard.at - attempt.row["sent_at"]).total_seconds()))
+
+    async def _plan_again(self, submission_id: int, burned: Sequence[str], due_at: dt.datetime) -> None:
+        heard = self._heard
+        fresh = ids.mint_references(len(burned), heard.at, heard.reference_alphabet, heard.reference_length)
+        await replan_lines(self._connection, submission_id, burned, fresh, due_at)
