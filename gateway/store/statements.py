@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.contract import Booking, Statement, StatementEntry
+from gateway.log import plain
 from gateway.store.engine import Connection, Engine, Row, sql, touched
 
 ALL_ACCOUNTS = ""
@@ -47,6 +48,10 @@ class Reconciled:
     differences: Counter[str] = field(default_factory=Counter)  # open ones of this statement, by kind
     resolved: int = 0
     wrong_debits: Sequence[Row] = ()  # lines of it whose debits are not their amount: reference, booked_fen, day
+
+
+def harmless(text: str | None) -> str | None:
+    return None if text is None else plain(text)
 
 
 class Statements:
@@ -90,6 +95,10 @@ class Statements:
         return None if found is None else int(found)
 
     async def _enter(self, connection: Connection, key: int, bank: str, entries: Sequence[StatementEntry]) -> None:
+        """Copy the entries. What names nothing of ours is a bank's free text, in which a person's number may stand:
+        digits that could be one are not kept here (the artefact, sealed, has them)."""
+        named = [entry.reference for entry in entries if entry.reference is not None]
+        ours = {row["reference"] for row in await connection.fetch(sql("references_of_bank"), bank, named)}
         await connection.execute(sql("drop_entries"), key)
         await connection.copy_records_to_table(
             "statement_entries",
@@ -99,8 +108,8 @@ class Statements:
                     number,
                     bank,
                     entry.booking.value,
-                    entry.reference,
-                    entry.submission,
+                    entry.reference if entry.reference in ours else harmless(entry.reference),
+                    harmless(entry.submission),
                     entry.amount_fen,
                     entry.post_date,
                     entry.host_reference,

@@ -16,7 +16,6 @@ import pytest
 
 from adapters.contract import Evidence, Rendered, TooLarge
 from gateway.banks import Bank
-from gateway.clock import SHANGHAI
 from gateway.store.claims import Claim, Fenced, claim_of
 from gateway.store.engine import Engine
 from gateway.store.engine import sql as named
@@ -334,95 +333,41 @@ async def waiting(gateway: Gateway) -> bool:
     return bool(await sql(gateway, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
+async def test_pace_and_places_are_kept_together(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that last overlap, as many as the bank allows and no more, and still begin an interval apart."""
+    async with open_judged(database, 5, max_lines=1, max_in_flight=2, submit_interval_milliseconds=50) as gateway:
+        await gateway.cut_and_render()
+        await note_turns(gateway, "next_submit_at")
+        on_the_wire, most = 0, 0
+        together = asyncio.Event()
+        submit = gateway.bank.submit
+
+        async def lasting(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+            nonlocal on_the_wire, most
+            on_the_wire += 1
+            most = max(most, on_the_wire)
+            together.set() if on_the_wire == 2 else None
+            await together.wait()
+            await asyncio.sleep(0.1)
+            on_the_wire -= 1
+            return await submit(rendered, wire)
+
+        monkeypatch.setattr(gateway.bank, "submit", lasting)
+        both = (gateway.dispatch, other_dispatch(gateway))
+        async with asyncio.timeout(60):
+            while len(gateway.bank.sent) < 5:
+                await asyncio.gather(*(dispatch.send(gateway.entry) for dispatch in both))
+        assert most == 2
+        assert min(await gaps(gateway)) >= 50
+        assert len(set(gateway.bank.references())) == 5
+
+
 async def test_a_place_is_free_again_when_the_answer_is_recorded(database: str) -> None:
     """In flight is what is on the wire: a bank that took a file and works on it has room for the next."""
     async with open_judged(database, 3, max_lines=1, max_in_flight=1) as gateway:
         await gateway.send()
         assert len(gateway.bank.sent) == 3
         assert await gateway.buckets() == {"in_flight": 3}
-
-
-# --- hours
-
-HOURS = {"opens": dt.time(9, 0), "cut_off": dt.time(16, 30), "working_days_only": True}
-
-
-def set_clock(gateway: Gateway, day: dt.date, at: dt.time) -> None:
-    object.__setattr__(gateway.clock, "at", dt.datetime.combine(day, at, SHANGHAI))
-
-
-async def rendered_at(gateway: Gateway, day: dt.date, at: dt.time) -> None:
-    set_clock(gateway, day, at)
-    await gateway.cut_and_render()
-
-
-@pytest.mark.parametrize(
-    ("at", "sent"),
-    [
-        (dt.time(8, 59, 59), 0),
-        (dt.time(9, 0), 1),
-        (dt.time(16, 29, 59), 1),
-        (dt.time(16, 30), 0),
-        (dt.time(23, 59, 59), 0),
-    ],
-)
-async def test_the_opening_second_is_inside_the_cut_off_second_is_not(database: str, at: dt.time, sent: int) -> None:
-    """From the opening second on it is sent, from the cut-off second on it waits."""
-    async with open_judged(database, 1, **HOURS) as gateway:
-        await rendered_at(gateway, dt.date(2026, 11, 25), at)
-        await gateway.dispatch.send(gateway.entry)
-        assert len(gateway.bank.sent) == sent
-
-
-async def test_a_window_missed_while_down_is_caught_up_once(database: str) -> None:
-    """The process was away from one window to the next: everything that was due goes, once, at the opening."""
-    async with open_judged(database, 3, max_lines=1, **HOURS) as gateway:
-        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(17, 0))
-        set_clock(gateway, dt.date(2026, 11, 26), dt.time(9, 0))
-        both = (gateway.dispatch, other_dispatch(gateway))
-        while any(await asyncio.gather(*(dispatch.send(gateway.entry) for dispatch in both))):
-            pass
-        assert len(gateway.bank.references()) == len(set(gateway.bank.references())) == 3
-
-
-async def test_after_a_holiday_the_next_bank_day_is_the_window(database: str) -> None:
-    """Due on the eve of the National Day after the cut-off: eight days off pass, then it goes at the opening."""
-    async with open_judged(database, 1, **HOURS) as gateway:
-        await rendered_at(gateway, dt.date(2026, 9, 30), dt.time(16, 30))
-        calendar = gateway.dispatch._reference.calendar
-        opening = gateway.entry.window(gateway.clock.now(), calendar).opens_at
-        assert opening == dt.datetime(2026, 10, 8, 9, 0, tzinfo=SHANGHAI)
-        await sql(gateway, "UPDATE submissions SET due_at = '2026-09-30T16:30:00+08:00'")
-        holiday, early = opening - dt.timedelta(days=7), opening - dt.timedelta(seconds=1)
-        for moment, sent in ((holiday, 0), (early, 0), (opening, 1)):
-            set_clock(gateway, moment.date(), moment.time())
-            await gateway.dispatch.send(gateway.entry)
-            assert len(gateway.bank.sent) == sent
-
-
-async def test_what_became_due_after_the_cut_off_waits_for_the_next_window(database: str) -> None:
-    """Not taken shortly before the cut-off: its second try falls behind it and waits for the morning."""
-    async with open_judged(database, 1, **HOURS) as gateway:
-        gateway.bank.submits = kit.refuse_connection
-        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(16, 29, 30))
-        await gateway.dispatch.send(gateway.entry)
-        gateway.bank.submits = kit.received
-        set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 31))
-        assert not await gateway.dispatch.send(gateway.entry)
-        assert await gateway.buckets() == {"queued": 1}
-        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
-        await gateway.dispatch.send(gateway.entry)
-        assert len(gateway.bank.sent) == 1
-
-
-async def test_a_window_that_closes_while_a_turn_is_waited_for_is_closed(database: str) -> None:
-    """Claimed inside the hours, its turn comes behind the cut-off: the hours are looked at again before it is sent."""
-    async with open_judged(database, 1, **HOURS) as gateway:
-        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(16, 29, 59))
-        (row,) = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1)
-        set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 30))
-        assert not await gateway.dispatch._send_one(gateway.entry, row, _now())
-        assert gateway.bank.sent == []
 
 
 def _now() -> int:

@@ -136,6 +136,20 @@ async def test_an_entry_that_names_nothing_of_ours_is_a_difference(gateway: Gate
     assert await differences(gateway) == found
 
 
+async def test_a_person_s_number_in_a_bank_s_free_text_is_not_kept(gateway: Gateway) -> None:
+    """A bank that writes the payee's card where our reference belongs: the difference is listed, the card nowhere."""
+    card = "6299990000007000023"
+    await state(gateway, TODAY, entry(card), entry(None, submission=f"to {card}"))
+    assert sorted(row[:2] for row in await differences(gateway)) == [
+        ("UNKNOWN", "[digits]"),
+        ("UNKNOWN", "to [digits]"),
+    ]
+    async with gateway.store.engine.connection() as connection:
+        entries = [tuple(row) for row in await connection.fetch("SELECT * FROM statement_entries")]
+    assert len(entries) == 2
+    assert card not in str(entries) + str(await gateway.store.statements.differences(9))
+
+
 async def test_a_debit_of_what_was_refused_is_open_until_the_money_comes_back(gateway: Gateway) -> None:
     """Debited and refused: a difference, until a later statement shows that it was put back."""
     await gateway.pay(2)

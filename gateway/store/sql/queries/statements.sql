@@ -14,6 +14,10 @@ RETURNING statement_no;
 -- The entries of a statement that was rewritten make room for what it says now.
 DELETE FROM statement_entries WHERE statement_no = $1;
 
+-- name: references_of_bank
+-- Which of these references we gave this bank.
+SELECT reference FROM attempts WHERE bank = $1 AND reference = ANY($2::text[]);
+
 -- name: find_unknown_entries!
 -- Entries that name nothing we ever gave this bank.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference,
