@@ -89,6 +89,18 @@ def test_the_document_itself_is_read() -> None:
         assert len(list(make_adapter().parse(status_file(content)))) == 1
 
 
+def test_depth_is_bounded() -> None:
+    """An element that is deeper than any message needs makes the document unreadable, wherever it stands."""
+    for depth, readable in ((20, True), (100, False)):
+        more = b"<SplmtryData>" * depth + b"</SplmtryData>" * depth
+        content = GOOD.replace(b"</CstmrPmtStsRpt>", more + b"</CstmrPmtStsRpt>")
+        if readable:
+            assert len(list(make_adapter().parse(status_file(content)))) == 1
+            continue
+        with pytest.raises(Unreadable):
+            make_adapter().parse(status_file(content))
+
+
 def test_the_network_and_the_disk_are_not_touched(tmp_path: Path) -> None:
     """An entity that names a file does not bring its content into any evidence or error."""
     secret = tmp_path / "secret"

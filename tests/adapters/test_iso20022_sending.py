@@ -247,6 +247,19 @@ async def test_probe_sees_a_result_that_is_archived_meanwhile(
     assert Proof.IN_DOUBT not in [each.proof for each in evidence]
 
 
+async def test_an_answer_that_vanishes_while_we_look_is_doubt(
+    bank: Bank, iso: Iso20022Adapter, iso_wire: SftpWire, iso_rendered: Rendered
+) -> None:
+    """An answer that was listed and is nowhere when it is read is a trace of the submission: not absent, not sent."""
+    found = put(bank, f"{OUT}/{ANSWER}", RESULT)
+
+    async def remove(files: Files, path: bytes) -> None:
+        found.unlink(missing_ok=True)
+
+    bank.faults["open"] = remove
+    assert heads(await iso.probe(iso_rendered, iso_wire)) == DOUBT
+
+
 async def test_probe_passes_on_a_refusal_line_by_line(
     bank: Bank, iso: Iso20022Adapter, iso_wire: SftpWire, iso_rendered: Rendered
 ) -> None:

@@ -155,11 +155,9 @@ def _status(report: _Report, status: str, host_reference: str | None, reasons: l
 
 
 def _reason(given: Iterable[Node]) -> _Judged:
-    """What the reasons beside a rejection prove. Several must prove the same; a proprietary code is in no table."""
+    """What the reasons beside a rejection prove. Several must prove the same; a proprietary one (``Prtry``) is none."""
     reasons = list(given)
     codes = [each.word_at("Rsn/Cd") for each in reasons] or [""]
-    if any(each.find("Rsn/Prtry") is not None for each in reasons):
-        codes.append("")
     proved = [REASONS.get(code, (Proof.IN_DOUBT, Reason.UNKNOWN)) for code in codes]
     proof, reason = proved[0]
     rejected = all(other is Proof.REJECTED for other, _ in proved)  # for whatever reason: the first one is told
