@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bank import hand
-from tests.bank.certificates import prepare
+from tests.bank.certificates import Certificates, prepare
 from tests.bank.config import Hours
 from tests.bank.hand import Client
 from tests.bank.held import HOUR_SECONDS, HeldBank, HeldMachine, held_banks
@@ -250,7 +250,7 @@ async def test_the_top_up_reaches_a_running_machine(tmp_path: Path) -> None:
     bank = BankProcess(tmp_path, "xml_tcp", balance_fen=0)
     try:
         bank.begin()
-        scribe = hand.Scribe(prepare(bank.disk).mac_key.read_bytes())
+        scribe = hand.Scribe(Certificates(bank.disk).mac_key.read_bytes())
         client = hand.XmlClient(bank.port, scribe)
         sent = [scribe.batch("DF1", hand.payments(1), RESEND=resend) for resend in "NY"]
         (short,) = await client.send(sent[0])
