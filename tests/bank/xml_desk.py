@@ -137,12 +137,11 @@ class XmlDesk:
         transmission = self.book.transmission(upload.batch)
         if self._breaks_a_rule(upload, resend):
             return self._not_taken(asked, upload, transmission, "1001", None)
+        self._remember(upload.batch, upload.source, upload.digest)
         limit = self.limits.submission()
         if limit:
-            self._remember(upload.batch, upload.source, upload.digest)
             return self._lose(asked, upload, transmission, limit)
         fault = self.book.programme.submission(upload.batch, transmission) or ""
-        self._remember(upload.batch, upload.source, upload.digest)
         if fault in REFUSALS:
             return self._not_taken(asked, upload, transmission, REFUSALS[fault][0], fault)
         if fault.endswith("_before_accept"):

@@ -99,6 +99,7 @@ def test_a_machine_outside_its_hours_is_busy_and_takes_nothing(machines: Machine
     assert bank.rows("SELECT verdict, code FROM submissions") == [("lost", "OUTSIDE_HOURS")]
     assert bank.column("SELECT status FROM answers") == ["ABSENT"]
     bank.wait(18 * HOUR_SECONDS)
+    assert bank.send(1, hand.payments(1)).code == "1001"  # it has read that number: a second time says so
     assert bank.send(1, hand.payments(1), RESEND="Y").code == "0000"
     assert _faults(bank) == ["outside_hours"]
 
