@@ -59,9 +59,15 @@ def prepare(directory: Path, *names: str) -> Certificates:
         signing_key(private, "ED25519")
     if not paths.id_cipher_key.exists():
         _write(paths.id_cipher_key, secrets.token_hex(32).encode())
-    if not paths.mac_key.exists():
-        _write(paths.mac_key, secrets.token_hex(16).encode())
+    mac_key(paths.mac_key)
     return paths
+
+
+def mac_key(path: Path) -> None:
+    """Make a key for the MAC of `xml_tcp` if it is missing."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, secrets.token_hex(16).encode())
 
 
 def signing_key(private: Path, algorithm: str) -> None:

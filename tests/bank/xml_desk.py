@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tests.bank import xml_batch as form
 from tests.bank.book import Book
-from tests.bank.certificates import prepare
+from tests.bank.certificates import mac_key, prepare
 from tests.bank.limits import Limits
 from tests.bank.model import Line, Submission, Upload
 from tests.bank.xml_answers import BOMB, MANNERS, REFUSALS, SAYS, TEXT, WORDS, Manner, Outcome
@@ -27,7 +27,9 @@ class XmlDesk:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.xml = book.config.xml_tcp
-        prepare(book.config.directory, *self.xml.server_names)
+        if self.xml.tls:
+            prepare(book.config.directory, *self.xml.server_names)
+        mac_key(book.config.path(self.xml.mac_key))
         self.code = Code(self.xml.encoding, book.config.path(self.xml.mac_key).read_bytes().strip())
         self.framing = FRAMINGS[self.xml.framing]
         self.returns = Returns(book)
@@ -135,12 +137,11 @@ class XmlDesk:
         transmission = self.book.transmission(upload.batch)
         if self._breaks_a_rule(upload, resend):
             return self._not_taken(asked, upload, transmission, "1001", None)
+        self._remember(upload.batch, upload.source, upload.digest)
         limit = self.limits.submission()
         if limit:
-            self._remember(upload.batch, upload.source, upload.digest)
             return self._lose(asked, upload, transmission, limit)
         fault = self.book.programme.submission(upload.batch, transmission) or ""
-        self._remember(upload.batch, upload.source, upload.digest)
         if fault in REFUSALS:
             return self._not_taken(asked, upload, transmission, REFUSALS[fault][0], fault)
         if fault.endswith("_before_accept"):

@@ -140,7 +140,8 @@ class Queries:
         submission = self._visible(number)
         if submission is None or fault == "query_not_found":
             return self._not_found(number)
-        lines = [line for line in submission.lines if self._named(line) == reference]
+        # A line under a wrong name is found by both: a bank that is mixed up does not deny what it paid.
+        lines = [line for line in submission.lines if reference in (line.reference, self._named(line))]
         if not lines:
             # About this reference alone: the batch is here, and nothing is said about it.
             status = "NOT_FOUND" if self.still_settling(number) else "ABSENT"
@@ -177,10 +178,9 @@ class Queries:
 
     def _told(self, line: Line, shown: str, said: str, code: str, fen: int) -> Told:
         no, reference = (0, misname(line.reference)) if line.misnamed else (line.no, line.reference)
-        submission = line.submission
-        return Told(
-            line, BIT[shown], (submission.n, submission.batch, no, reference, said, code, fen, "query", "")
-        )  # fmt: skip
+        bit = 0 if line.misnamed else BIT[shown]  # under its own name it is yet to be told
+        about = (line.submission.n, line.submission.batch, no, reference)
+        return Told(line, bit, (*about, said, code, fen, "query", ""))
 
     def _standing(self, line: Line) -> Standing:
         if line.status == PAID:

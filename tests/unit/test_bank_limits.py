@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bank import hand
-from tests.bank.certificates import prepare
+from tests.bank.certificates import Certificates, prepare
 from tests.bank.config import Hours
 from tests.bank.hand import Client
 from tests.bank.held import HOUR_SECONDS, HeldBank, HeldMachine, held_banks
@@ -99,6 +99,7 @@ def test_a_machine_outside_its_hours_is_busy_and_takes_nothing(machines: Machine
     assert bank.rows("SELECT verdict, code FROM submissions") == [("lost", "OUTSIDE_HOURS")]
     assert bank.column("SELECT status FROM answers") == ["ABSENT"]
     bank.wait(18 * HOUR_SECONDS)
+    assert bank.send(1, hand.payments(1)).code == "1001"  # it has read that number: a second time says so
     assert bank.send(1, hand.payments(1), RESEND="Y").code == "0000"
     assert _faults(bank) == ["outside_hours"]
 
@@ -250,7 +251,7 @@ async def test_the_top_up_reaches_a_running_machine(tmp_path: Path) -> None:
     bank = BankProcess(tmp_path, "xml_tcp", balance_fen=0)
     try:
         bank.begin()
-        scribe = hand.Scribe(prepare(bank.disk).mac_key.read_bytes())
+        scribe = hand.Scribe(Certificates(bank.disk).mac_key.read_bytes())
         client = hand.XmlClient(bank.port, scribe)
         sent = [scribe.batch("DF1", hand.payments(1), RESEND=resend) for resend in "NY"]
         (short,) = await client.send(sent[0])

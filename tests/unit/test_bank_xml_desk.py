@@ -86,6 +86,8 @@ BAD: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "unknown entity": ("1000", lambda d: d.replace(b"<PART>1/1", b"<PART>&x;")),
     "attribute": ("1000", lambda d: d.replace(b"<LIST>", b'<LIST a="b">')),
     "text between": ("1000", lambda d: d.replace(b"<LIST>", b"<LIST>x")),
+    "text after": ("1000", lambda d: d.replace(b"</LIST>", b"x</LIST>")),
+    "text at the end": ("1000", lambda d: d.replace(b"</BANK>", b"x</BANK>")),
     "second body": ("1000", lambda d: d.replace(b"<HEAD>", b"<BODY/><HEAD>")),
     "cut": ("1000", lambda d: d[:-5]),
     "order of HEAD": ("1000", lambda d: d.replace(b"<VERSION>1.0</VERSION>", b"")),

@@ -86,14 +86,19 @@ def test_a_line_that_came_back_stays_booked_here(make: Make) -> None:
 
 
 def test_a_wrong_reference_is_repaired(make: Make) -> None:
-    """The unknown reference is told about no line, and the right one follows."""
+    """The unknown reference is told about no line, the right one is not denied meanwhile, and follows."""
     bank = make(programme=_programmed("wrong_reference"))
     bank.send(1, hand.payments(1))
     bank.wait()
-    assert bank.ask("DF1002", BATCHNO=BATCH).column("REF") == [hand.reference(1)[::-1]]
-    assert bank.rows("SELECT line, reference FROM answers WHERE channel = 'query'") == [(0, hand.reference(1)[::-1])]
+    wrong = hand.reference(1)[::-1]
+    asked = bank.ask("DF1002", BATCHNO=BATCH)
+    assert asked.column("REF") == [wrong]
+    assert bank.ask("DF1003", BATCHNO=BATCH, REF=hand.reference(1)).items == asked.items
+    assert set(bank.rows("SELECT line, reference FROM answers WHERE channel = 'query'")) == {(0, wrong)}
     bank.wait(2 * HOUR_SECONDS)
+    assert bank.ask("DF1003", BATCHNO=BATCH, REF=wrong).code == "1002"
     assert bank.ask("DF1003", BATCHNO=BATCH, REF=hand.reference(1)).column("STATUS") == ["2"]
+    assert [status for _, status, _ in _told(bank)] == ["CREDITED"]
 
 
 def test_a_line_that_is_not_executed_says_so_after_the_settling_time(make: Make) -> None:

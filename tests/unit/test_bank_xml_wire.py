@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bank import hand
-from tests.bank.certificates import prepare
+from tests.bank.certificates import Certificates, prepare
 from tests.bank.hand import HEADERS, Scribe, XmlClient
 from tests.bank.process import BankProcess, until
 from tests.bank.xml_format import FRAMINGS, Unreadable
@@ -45,7 +45,7 @@ def make(tmp_path: Path, keys: Path) -> Iterator[Make]:
 
 
 def _client(bank: BankProcess, **given: Any) -> XmlClient:
-    return XmlClient(bank.port, Scribe(prepare(bank.disk).mac_key.read_bytes()), **given)
+    return XmlClient(bank.port, Scribe(Certificates(bank.disk).mac_key.read_bytes()), **given)
 
 
 async def _raw(port: int, *pieces: bytes) -> bytes:
