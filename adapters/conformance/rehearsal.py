@@ -47,9 +47,10 @@ In a case the kit sends one submission, mostly of three lines, and then has the 
 ``Kind.HTTP`` and ``Kind.TCP``: ``answer`` is called for each request or frame that arrives. ``told.request`` is that
 request. When it is a submission, ``told.occasion`` is what the bank says of it (``TAKEN``, ``FORMAT_REFUSED``...).
 When it is a question, ``told.occasion`` is ``NOT_FOUND``, ``TAKEN`` (it has it, no line is worked on yet) or
-``RESULTS`` (it says something about each of ``told.lines``, and nothing of the others); a question that your adapter asks in several requests
-(head, then pages) calls it several times with the same ``told`` but for the request. A question about a submission
-or line that nobody sent (a ping) has ``told.submission`` None and ``told.occasion`` ``NOT_FOUND``.
+``RESULTS`` (it says something about each of ``told.lines``, and nothing of the others); a question that your adapter
+asks in several requests (head, then pages) calls it several times with the same ``told`` but for the request. A
+question about a submission or line that nobody sent (a ping) has ``told.submission`` None and ``told.occasion``
+``NOT_FOUND``.
 
 ``Kind.SFTP``: the bank speaks by itself. ``answer`` is called when the kit wants it to, with ``told.request`` None, and
 gives ``Files``: what to write, move and remove in the bank's tree, where the uploaded files lie as the adapter left
