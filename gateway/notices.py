@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -74,7 +75,7 @@ class Notifier:
         self._vault = vault
         self._clock = clock
         self._section = section
-        self._swept_at = asyncio.get_running_loop().time()
+        self._swept_at = time.monotonic()
         for outcome in ("in_doubt", "unreported"):
             metrics.NOTICES.labels(provider=provider.name, outcome=outcome)
         if isinstance(provider, PushesReports):
@@ -117,7 +118,7 @@ class Notifier:
             for outcome in await self._store.notices.pushed(provider.name, pushed, self._opened):
                 self._count(outcome.lower())
             await provider.confirm_reports(len(reports))
-        if (now := asyncio.get_running_loop().time()) >= self._swept_at + SWEEP_SECONDS:
+        if (now := time.monotonic()) >= self._swept_at + SWEEP_SECONDS:
             self._swept_at = now
             await self.sweep()
         return bool(reports)

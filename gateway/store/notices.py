@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
 from gateway.store.engine import Engine, Row, sql
 
 DUE, ACCEPTED, UNKNOWN = "DUE", "ACCEPTED", "UNKNOWN"
@@ -199,7 +201,7 @@ def _keep_final(outcomes: list[str], stored: Sequence[str]) -> None:
             outcomes[place] = outcome
 
 
-def _add_up(outcomes: list[str], parts: Sequence[Mapping[str, Any]], sizes: Mapping[int, int]) -> None:
+def _add_up(outcomes: list[str], parts: Sequence[asyncpg.Record], sizes: Mapping[int, int]) -> None:
     """A message is delivered when all its parts are, and undelivered when one is; a part that is known was taken."""
     by_place: dict[int, list[str | None]] = {}
     for part in parts:
