@@ -51,7 +51,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.texts",
     ),
     ("adapters.banks", "adapters.sms"),
-    ("adapters.contract", "adapters.wire", "adapters.registry", "adapters.conformance", "adapters.sms.contract", "adapters.sms.link"),
+    (
+        "adapters.contract",
+        "adapters.wire",
+        "adapters.registry",
+        "adapters.conformance",
+        "adapters.sms.contract",
+        "adapters.sms.link",
+    ),
     ("schemas",),
 )
 # Rooms that never look into each other: steps meet in the store, banks and SMS providers meet nowhere.

@@ -121,8 +121,9 @@ class Smpp:
 
     def reply(self, request: Pdu) -> bytes:
         name = request.body[0]
-        fields = {"message_id": ""} if name == "deliver_sm" else {}
-        return codec.write(f"{name}_resp", request.sequence, **fields)
+        if name == "deliver_sm":
+            return codec.write("deliver_sm_resp", request.sequence, message_id="")
+        return codec.write(f"{name}_resp", request.sequence)
 
     def report(self, delivery: Pdu) -> PushedReport | None:
         """The receipt in a deliver_sm; None for what people write to us."""
