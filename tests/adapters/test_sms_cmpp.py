@@ -16,6 +16,7 @@ from adapters.sms.cmpp import codec
 from adapters.sms.cmpp import provider as cmpp
 from adapters.sms.contract import NotSent, PushedReport, PushesReports, SmsMessage, SmsOutcome, SmsStatus
 from adapters.sms.link.longtext import cut, units_per_part
+from adapters.sms.link.provider import BillsReceiver
 from adapters.sms.link.session import Malformed
 from schemas.masked import Phone
 from tests.adapters.cmpp_kit import SECRET, STAMP, Peer, pdu, provider, settings
@@ -136,7 +137,7 @@ async def test_bytes_that_bill_the_receiver_never_leave(
         1, 1, service_id="", tp_udhi=0, msg_fmt=8, msg_src="900001", src_id="1069",
         dest_terminal_id="13800000001", msg_content=b"", **fields,  # type: ignore[arg-type]
     )  # fmt: skip
-    with pytest.raises(cmpp.BillsReceiver):
+    with pytest.raises(BillsReceiver):
         cmpp.assert_free(codec.VERSIONS[version], codec.submit(codec.VERSIONS[version], 1, guilty))
     peer = Peer()
     sut = provider(tmp_path, await peer.start())

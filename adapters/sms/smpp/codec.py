@@ -3,7 +3,7 @@
 Only the library's PDUs are used. Its client is synchronous, re-sends nothing but also keeps no window, and
 ``aiosmpplib`` answers a receipt before anybody has stored it and keeps what it waits for in memory: both are left.
 Two habits of the library are guarded against: it cuts a value that is too long for its field, so lengths are checked
-first; and what it parses may raise anything, so any error of it is ``Malformed``.
+first; and it parses a body that ends too early without a word, so the layout of a receipt is walked first.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ def read(frame: bytes) -> tuple[str, int, int, Any]:
         raise Malformed("LENGTH")
     if name is None:
         raise Malformed("COMMAND")
+    if name == "deliver_sm":
+        _check_deliver(frame[HEADER.size :])
     try:
         pdu = library().parse_pdu(frame, client=_Counter(), allow_unknown_opt_params=True)
     except LibraryMissing:
@@ -92,6 +94,25 @@ def read(frame: bytes) -> tuple[str, int, int, Any]:
     except Exception:  # the library raises whatever its slicing stumbles over
         raise Malformed("BODY") from None
     return name, status, sequence, pdu
+
+
+# A deliver_sm up to sm_length: strings that end with a zero, and runs of single octets.
+_DELIVER = ("", 2, "", 2, "", 3, "", "", 4)
+
+
+def _check_deliver(body: bytes) -> None:
+    """Each mandatory field is there and ended, and the optional ones fill the rest exactly; else Malformed."""
+    at = 0
+    for field in _DELIVER:
+        end = body.find(b"\0", at) + 1 if isinstance(field, str) else at + field
+        if not at < end < len(body):
+            raise Malformed("SHORT_BODY")
+        at = end
+    at += 1 + body[at]
+    while at + 4 <= len(body):
+        at += 4 + int.from_bytes(body[at + 2 : at + 4], "big")
+    if at != len(body):
+        raise Malformed("BODY_LENGTH")
 
 
 def text(value: object) -> str:
