@@ -21,8 +21,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from adapters.contract import CallbackRefused
-from adapters.sms.contract import SmsProvider
+from adapters.sms.cmpp import PROFILE as CMPP
+from adapters.sms.contract import PushesReports, SmsProvider
 from adapters.sms.http_batch import PROFILE as HTTP_BATCH
+from adapters.sms.smpp import PROFILE as SMPP
 from gateway import log as logging
 from gateway import metrics, reference
 from gateway.admin import Admin, Limits, Unavailable, UnknownSender
@@ -46,7 +48,7 @@ from gateway.verify import Verify
 from gateway.watch import Watch
 from schemas.v1 import Kind, RefusalReason
 
-SMS_PROFILES = {HTTP_BATCH.name: HTTP_BATCH}
+SMS_PROFILES = {profile.name: profile for profile in (HTTP_BATCH, CMPP, SMPP)}
 GC_ALLOCATIONS = 50_000
 TOLD_AGAIN_SECONDS = 30
 EXIT_STALLED = 75  # "temporary failure": the supervisor starts a fresh process
@@ -90,7 +92,10 @@ def open_provider(config: Config) -> SmsProvider | None:
         settings = profile.settings.model_validate(settings_of(section.settings, config.base))
     except ValidationError as error:
         raise ConfigError(readable(error, "sms.settings.")) from None
-    provider: SmsProvider = profile.provider(section.provider, settings)
+    try:
+        provider: SmsProvider = profile.provider(section.provider, settings)
+    except ValueError as error:  # providers word it so that it quotes nothing: a secret's form, an extra not installed
+        raise ConfigError([f"sms.settings: {error}"]) from None
     return provider
 
 
@@ -217,6 +222,8 @@ class App:
                 store, parts.provider, parts.templates, parts.reference, parts.vault, parts.clock, config.sms
             )
             add("notices", notifier.work, idle)
+            if isinstance(parts.provider, PushesReports):
+                add("sms-reports", notifier.take_pushed, idle)
 
     def _start_bank(self, bank: Bank, dispatch: Dispatch, verify: Verify, idle: float) -> None:  # never money
         """Each bank has tasks of its own: one that hangs or fails holds nobody else up."""

@@ -270,8 +270,21 @@ OUTBOX_OLDEST_SECONDS = Gauge(
 )
 NOTICES = Counter(
     "payout_notices_total",
-    "SMS notices, by provider and outcome (sent, delivered, undelivered, refused, in_doubt, no_phone).",
+    "SMS notices, by provider and outcome (sent, delivered, undelivered, refused, in_doubt, no_phone, unreported).",
     ("provider", "outcome"),
+    registry=REGISTRY,
+)
+
+SMS_CONNECTED = Gauge(
+    "payout_sms_connected",
+    "1 while this process's connection to an SMS centre stands; only for providers that keep one (cmpp, smpp).",
+    ("provider",),
+    registry=REGISTRY,
+)
+SMS_REPORTS_UNMATCHED = Counter(
+    "payout_sms_reports_unmatched_total",
+    "Pushed delivery reports that found no message of ours within an hour.",
+    ("provider",),
     registry=REGISTRY,
 )
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from adapters.contract import NotFound
 from adapters.sms.contract import (
     Billed,
     NeverSeen,
     NoAnswer,
     NotSent,
+    PushedReport,
+    PushesReports,
     SmsMessage,
     SmsOutcome,
     SmsProvider,
     SmsReport,
+    SmsResult,
     SmsStatus,
+    mobile,
     never_seen_is_proof,
 )
 from gateway import metrics
@@ -30,7 +36,7 @@ from gateway.config import SmsSection
 from gateway.log import get_logger
 from gateway.reference import Reference
 from gateway.store import ids
-from gateway.store.notices import ACCEPTED, DUE, FINAL, UNKNOWN
+from gateway.store.notices import ACCEPTED, DUE, FINAL, NO_PARTS, UNKNOWN, Parts, Pushed, Sent, serial
 from gateway.store.store import Store
 from gateway.texts import NoticeFacts, NoticeKind, Templates, next_sending_time, notice_reference
 from gateway.vault import Vault
@@ -42,6 +48,10 @@ ASK_AFTER: Final = dt.timedelta(minutes=10)
 ASK_AGAIN: Final = dt.timedelta(hours=1)
 RESEND_AFTER: Final = dt.timedelta(minutes=5)
 WAIT_FOR_REPORT: Final = dt.timedelta(days=3)  # after that an unreported SMS stays as it is
+REPORTS_AT_ONCE: Final = 200
+SWEEP_SECONDS: Final = 600  # real
+ORPHAN_SECONDS: Final = 3600  # real: how long the answer that explains a report may lag behind it
+PARTS_KEPT_SECONDS: Final = 30 * 86400
 _STATUS: Final = {SmsStatus.DELIVERED: "DELIVERED", SmsStatus.UNDELIVERED: "UNDELIVERED"}
 
 
@@ -65,6 +75,12 @@ class Notifier:
         self._vault = vault
         self._clock = clock
         self._section = section
+        self._swept_at = time.monotonic()
+        for outcome in ("in_doubt", "unreported"):
+            metrics.NOTICES.labels(provider=provider.name, outcome=outcome)
+        if isinstance(provider, PushesReports):
+            metrics.SMS_REPORTS_UNMATCHED.labels(provider=provider.name)
+            metrics.SMS_CONNECTED.labels(provider=provider.name).set(0)
 
     async def work(self) -> bool:
         """Make or follow up the calls that are due; whether there were any."""
@@ -78,6 +94,41 @@ class Notifier:
     async def report(self, headers: Mapping[str, str], body: bytes) -> None:
         """Delivery reports by callback; CallbackRefused when they are not believed."""
         await self._apply(self._provider.verify_report_callback(headers, body, self._clock.wall()))
+
+    async def take_pushed(self) -> bool:
+        """Take over reports that came by the provider's own connection, and confirm them once they are committed."""
+        provider = self._provider
+        if not isinstance(provider, PushesReports):
+            return False
+        reports = await provider.take_reports(REPORTS_AT_ONCE)
+        metrics.SMS_CONNECTED.labels(provider=provider.name).set(1 if provider.connected else 0)
+        if reports:
+            for report in reports:
+                self._billing(report)
+            pushed = [
+                Pushed(
+                    report.provider_id,
+                    _STATUS.get(report.status),
+                    report.serial,
+                    report.modulus,
+                    mobile(report.phone) if report.phone is not None else None,
+                )
+                for report in reports
+            ]
+            for outcome in await self._store.notices.pushed(provider.name, pushed, self._opened):
+                self._count(outcome.lower())
+            await provider.confirm_reports(len(reports))
+        if (now := time.monotonic()) >= self._swept_at + SWEEP_SECONDS:
+            self._swept_at = now
+            await self.sweep()
+        return bool(reports)
+
+    async def sweep(self, orphan_seconds: int = ORPHAN_SECONDS) -> None:
+        """Tell of reports that found no message, and forget them."""
+        lost = await self._store.notices.forget(self._provider.name, orphan_seconds, PARTS_KEPT_SECONDS)
+        if lost:
+            log.warning("sms reports unmatched", provider=self._provider.name, count=lost)
+            metrics.SMS_REPORTS_UNMATCHED.labels(provider=self._provider.name).inc(lost)
 
     async def _send(self, notice: Mapping[str, Any]) -> None:
         now = self._clock.now()
@@ -103,13 +154,35 @@ class Notifier:
             return
         for (place, _), result in zip(due, results, strict=True):
             outcomes[place] = _OUTCOMES[result.outcome]
-            self._count(result.outcome.value.lower() if result.outcome is not SmsOutcome.UNKNOWN else "in_doubt")
+            if result.outcome is SmsOutcome.NOT_TAKEN:
+                log.warning("sms not sent", provider=self._provider.name, code=result.code)
+            else:
+                self._count(result.outcome.value.lower() if result.outcome is not SmsOutcome.UNKNOWN else "in_doubt")
         ended_at = self._clock.now()
-        log.info("sms call made", provider=self._provider.name, count=len(due), status=_state_after(outcomes))
         state = _state_after(outcomes)
+        log.info("sms call made", provider=self._provider.name, count=len(due), status=state)
         # Reports of what was accepted come by themselves; only what is unknown is asked about soon.
-        ask_at = ended_at + (ASK_AFTER if state == "UNKNOWN" else ASK_AGAIN)
-        await self._store.notices.outcome(notice, state, outcomes, ask_at, ended_at)
+        waits = {"DUE": RESEND_AFTER, "UNKNOWN": ASK_AFTER}
+        parts = self._parts(due, results)
+        await self._store.notices.outcome(
+            notice, state, outcomes, ended_at + waits.get(state, ASK_AGAIN), ended_at, parts
+        )
+
+    def _parts(self, due: Sequence[tuple[int, SmsMessage]], results: Sequence[SmsResult]) -> Parts:
+        if not isinstance(self._provider, PushesReports):
+            return NO_PARTS
+        return Parts(
+            self._provider.name,
+            {name: place for (place, _), result in zip(due, results, strict=True) for name in result.part_ids},
+            {place: self._provider.parts(message) for place, message in due},
+        )
+
+    def _opened(self, notice: Mapping[str, Any]) -> dict[int, Sent]:
+        """Whom the messages of a call went to, and in how many parts; nothing for a call that was never sent."""
+        provider = self._provider
+        if notice["sealed"] is None or not isinstance(provider, PushesReports):
+            return {}
+        return {place: Sent(mobile(m.phone), provider.parts(m)) for place, m in self._fixed(notice)}
 
     async def _follow_up(self, notice: Mapping[str, Any]) -> None:
         """Ask what became of a call: after a crash, an unclear answer, or when reports are slow."""
@@ -117,6 +190,11 @@ class Notifier:
         call = _call_id(notice)
         outcomes = list(notice["outcomes"])
         sent_at = notice["sent_at"] or notice["created_at"]
+        if notice["state"] == "SENDING":  # it ended in the middle: whoever has no outcome may have been written to
+            outcomes = [UNKNOWN if outcome == DUE else outcome for outcome in outcomes]
+        if self._provider.capabilities().not_found is NotFound.NO_QUERY:
+            await self._wait(notice, outcomes, sent_at, asked_at)
+            return
         try:
             reports = await self._provider.reports(call)
         except NeverSeen:
@@ -128,9 +206,18 @@ class Notifier:
             log.warning("sms reports unanswered", provider=self._provider.name, exc_info=error)
         else:
             self._fill(notice, outcomes, reports)
-        state = _state_after([UNKNOWN if outcome == DUE else outcome for outcome in outcomes])
+        await self._wait(notice, outcomes, sent_at, asked_at)
+
+    async def _wait(
+        self, notice: Mapping[str, Any], outcomes: list[str], sent_at: dt.datetime, asked_at: dt.datetime
+    ) -> None:
+        """Look again later; after three days an unknown outcome ends as it is: told of, and never sent again."""
+        state = _state_after(outcomes)
         if asked_at > sent_at + WAIT_FOR_REPORT:
             state = "CLOSED"
+            if unknown := outcomes.count(UNKNOWN):
+                log.warning("sms outcome never learned", provider=self._provider.name, count=unknown)
+                metrics.NOTICES.labels(provider=self._provider.name, outcome="unreported").inc(unknown)
         await self._store.notices.outcome(notice, state, outcomes, asked_at + ASK_AGAIN)
 
     def _fill(self, notice: Mapping[str, Any], outcomes: list[str], reports: Sequence[SmsReport]) -> None:
@@ -158,7 +245,7 @@ class Notifier:
             for outcome in await self._store.notices.report(by_notice, _places):
                 self._count(outcome.lower())
 
-    def _billing(self, report: SmsReport) -> None:
+    def _billing(self, report: SmsReport | PushedReport) -> None:
         if report.billed is Billed.RECEIVER:
             metrics.SMS_BILLED_RECEIVER.inc()
             log.error("an sms was billed to its receiver", provider=self._provider.name)
@@ -171,9 +258,7 @@ class Notifier:
     ) -> tuple[list[tuple[int, SmsMessage]], bytes]:
         """The messages of a call by place, from the sealed texts where they are fixed already; and the seal to keep."""
         if notice["sealed"] is not None:
-            clear = self._vault.unseal(bytes(notice["sealed"]), "notices", notice["notice_id"])
-            fixed = [(place, SmsMessage(ref, Phone(phone), text)) for place, ref, phone, text in json.loads(clear)]
-            return fixed, bytes(notice["sealed"])
+            return self._fixed(notice), bytes(notice["sealed"])
         messages: list[tuple[int, SmsMessage]] = []
         for place, facts in enumerate(await self._store.notices.facts(notice)):
             message = self._message(notice, place, facts)
@@ -185,6 +270,14 @@ class Notifier:
         rows = [(place, m.ref, m.phone.reveal(), m.text) for place, m in messages]
         clear = json.dumps(rows, ensure_ascii=False).encode()
         return messages, self._vault.seal(clear, "notices", notice["notice_id"])
+
+    def _fixed(self, notice: Mapping[str, Any]) -> list[tuple[int, SmsMessage]]:
+        """The messages of a call as they were fixed before it was first made."""
+        clear = self._vault.unseal(bytes(notice["sealed"]), "notices", notice["notice_id"])
+        return [
+            (place, SmsMessage(ref, Phone(phone), text, serial(notice["notice_id"], place)))
+            for place, ref, phone, text in json.loads(clear)
+        ]
 
     def _message(self, notice: Mapping[str, Any], place: int, facts: Mapping[str, Any]) -> SmsMessage | None:
         payee = self._vault.payee(bytes(facts["sealed"]), facts["payout_id"], facts["order_no"])
@@ -202,13 +295,15 @@ class Notifier:
                 account_tail=payee.account.reveal()[-4:],
             ),
         )
-        return SmsMessage(_reference(notice, place), payee.phone, text.text)
+        number = serial(notice["notice_id"], place)
+        return SmsMessage(_reference(notice, place), payee.phone, text.text, number)
 
 
 _OUTCOMES: Final = {
     SmsOutcome.ACCEPTED: ACCEPTED,
     SmsOutcome.REFUSED: "REFUSED",
     SmsOutcome.UNKNOWN: UNKNOWN,
+    SmsOutcome.NOT_TAKEN: DUE,
 }
 
 
@@ -237,9 +332,9 @@ def _call_id(notice: Mapping[str, Any]) -> str:
 
 
 def _state_after(outcomes: Sequence[str]) -> str:
-    """Where a call stands, by the outcomes of its people."""
+    """Where a call stands, by the outcomes of its people. DUE is certain: whoever is unknown is never sent to."""
+    if DUE in outcomes:
+        return "DUE"
     if UNKNOWN in outcomes:
         return "UNKNOWN"
-    if ACCEPTED in outcomes:
-        return "SENT"
-    return "DUE" if DUE in outcomes else "CLOSED"
+    return "SENT" if ACCEPTED in outcomes else "CLOSED"

@@ -10,6 +10,8 @@ outcome is asked about, never sent again*. The order of things, for one call of 
    again. ``NeverSeen`` permits another ``send`` of the same call, and only once ``never_seen_is_proof`` says so. A ref
    that is missing from the reports of a call the provider knows proves nothing either.
 
+A provider that neither answers ``reports`` nor calls back, but reports over its own connection, is ``PushesReports``.
+
 The person is never charged: a report with ``billed`` RECEIVER is a broken promise that somebody must hear of.
 """
 
@@ -20,7 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from adapters.contract import NotFound
 from schemas.masked import Phone
@@ -34,6 +36,7 @@ class SmsOutcome(StrEnum):
     ACCEPTED = "ACCEPTED"  # the provider has it; a delivery report follows
     REFUSED = "REFUSED"  # the provider (or the adapter, before sending) will not deliver it, finally
     UNKNOWN = "UNKNOWN"  # no clear answer past the point of no return: ask
+    NOT_TAKEN = "NOT_TAKEN"  # nothing of it left, or the provider documents that it took none: it may travel later
 
 
 class SmsStatus(StrEnum):
@@ -49,21 +52,29 @@ class Billed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SmsMessage:
-    """One notice on its way. ``ref`` is ours and names no person; ``text`` begins with its signature in 【】."""
+    """One notice on its way. ``ref`` is ours and names no person; ``text`` begins with its signature in 【】.
+
+    ``serial`` is the same message as a number, counted up for ever, for providers that can echo nothing but digits.
+    """
 
     ref: str
     phone: Phone
     text: str = field(repr=False)
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SmsResult:
-    """What ``send`` learned of one message. ``code`` is the provider's word, or ours where it gave none."""
+    """What ``send`` learned of one message. ``code`` is the provider's word, or ours where it gave none.
+
+    ``part_ids`` are the provider's ids of the parts it took, where it reports on each part by itself.
+    """
 
     ref: str
     code: str
     provider_id: str | None
     outcome: SmsOutcome
+    part_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,22 @@ class SmsReport:
     status: SmsStatus
     billed: Billed | None
     batch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushedReport:
+    """What became of one *part*, told over the provider's own connection.
+
+    ``provider_id`` names the part. ``serial`` is ``SmsMessage.serial`` modulo ``modulus`` as the provider echoed it,
+    None where it echoes none; ``phone`` is whom it speaks of, to tell two messages of one remainder apart.
+    """
+
+    provider_id: str
+    status: SmsStatus
+    serial: int | None = None
+    modulus: int = 0
+    phone: Phone | None = None
+    billed: Billed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +196,28 @@ class SmsProvider(Protocol):
         again (providers repeat them, and a replay within the age limit looks the same): applying it is idempotent."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class PushesReports(Protocol):
+    """The optional ability of a provider that reports over a connection of its own, part by part.
+
+    The order of things: ``take_reports``, commit, ``confirm_reports``. A report that was not confirmed is given again,
+    and one whose connection died comes again from the provider, so applying it is idempotent.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands right now."""
+
+    def parts(self, message: SmsMessage) -> int:
+        """How many parts ``message`` is sent as. Pure: the same for ever, also for what was sent before a restart."""
+
+    async def take_reports(self, most: int) -> list[PushedReport]:
+        """The oldest reports not yet confirmed. Keeps the connection up; waits about a second when there are none."""
+
+    async def confirm_reports(self, count: int) -> None:
+        """The oldest ``count`` have been taken over for good: tell the provider."""
 
 
 @dataclass(frozen=True, slots=True)

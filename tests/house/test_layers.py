@@ -59,6 +59,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "adapters.conformance",
         "adapters.sm2",
         "adapters.sms.contract",
+        "adapters.sms.link",
     ),
     ("schemas",),
 )

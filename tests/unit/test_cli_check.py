@@ -118,7 +118,7 @@ def test_agreements_must_lead_to_configured_banks(here: Installation) -> None:
 @pytest.mark.parametrize(
     ("section", "fault"),
     [
-        ('provider = "nobodys"', "sms.provider: not one of http_batch"),
+        ('provider = "nobodys"', "sms.provider: not one of cmpp, http_batch, smpp"),
         ("[sms.settings]\norigin = 1", "sms.settings.account: is missing"),
     ],
 )

@@ -31,7 +31,7 @@ WHERE notice_id = $1 AND fence = $2;
 
 -- name: notice_outcomes
 -- A call's outcomes, locked: reports come by callback while somebody asks.
-SELECT notice_id, kind, payouts, attempts, state, outcomes FROM notices WHERE notice_id = ANY($1::bigint[]) ORDER BY notice_id FOR NO KEY UPDATE;
+SELECT notice_id, kind, payouts, attempts, state, outcomes, sealed FROM notices WHERE notice_id = ANY($1::bigint[]) ORDER BY notice_id FOR NO KEY UPDATE;
 
 -- name: notice_reported!
 -- Reports arrived; nothing more is expected when every person has a final one.
@@ -47,3 +47,34 @@ WHERE state <> 'CLOSED' GROUP BY state;
 SELECT n.notice_id, n.kind, n.attempts[u.place] AS attempt_no, n.outcomes[u.place] AS outcome, n.state, n.created_at
 FROM notices n, LATERAL (SELECT array_position(n.payouts, $1) AS place) u
 WHERE n.batch_no = $2 AND u.place IS NOT NULL ORDER BY n.notice_id;
+
+-- name: note_parts!
+-- The provider's ids of the parts of a call, known from an answer or a serial; a report may have been first.
+INSERT INTO notice_parts (provider, provider_id, notice_id, place, at)
+SELECT $1, u.provider_id, $3, u.place, clock_timestamp() FROM unnest($2::text[], $4::smallint[]) AS u(provider_id, place)
+ORDER BY u.provider_id
+ON CONFLICT (provider, provider_id) DO UPDATE SET notice_id = excluded.notice_id, place = excluded.place
+WHERE notice_parts.notice_id IS NULL;
+
+-- name: take_reports
+-- Reports of parts, the first final word of each; whose each is, where that is known.
+INSERT INTO notice_parts AS p (provider, provider_id, outcome, at)
+SELECT $1, u.provider_id, u.outcome, clock_timestamp() FROM unnest($2::text[], $3::text[]) AS u(provider_id, outcome)
+ORDER BY u.provider_id
+ON CONFLICT (provider, provider_id) DO UPDATE SET outcome = coalesce(p.outcome, excluded.outcome)
+RETURNING provider_id, notice_id, place;
+
+-- name: newest_notice$
+-- The number of the newest call.
+SELECT max(notice_id) FROM notices;
+
+-- name: parts_of_notices
+-- The parts of some calls, as far as they are known, with what was reported of each.
+SELECT notice_id, place, outcome FROM notice_parts WHERE notice_id = ANY($1::bigint[]);
+
+-- name: forget_parts
+-- Drop reports that found no message, and parts that nobody will report again.
+DELETE FROM notice_parts
+WHERE provider = $1 AND ((notice_id IS NULL AND at < clock_timestamp() - $2 * interval '1 second')
+                         OR at < clock_timestamp() - $3 * interval '1 second')
+RETURNING notice_id IS NULL AS orphan;
