@@ -45,7 +45,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Programmes:
-    """What the simulated houses do wrong: rates per ten thousand, as tests/bank/README.md and SMS_CENTRE.md name them."""
+    """What the simulated houses do wrong: rates per ten thousand, by the names of their manuals."""
 
     banks: Mapping[str, Mapping[str, int]]  # by profile
     sms: Mapping[str, int]
