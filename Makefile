@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 N ?= 100000
+SECONDS ?= 300
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench fuzz lock clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -29,6 +30,11 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench --payouts $(N)
+
+# Every reader of outside bytes under a coverage-guided fuzzer, SECONDS each: make fuzz SECONDS=300
+fuzz: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Re-resolve both locks; needs `uv`. Neither lock names an index.
 lock:
