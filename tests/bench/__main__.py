@@ -20,8 +20,9 @@ from typing import Any
 
 from tests.bench.lists import write_lists
 from tests.bench.processes import cpu_seconds, peak_megabytes
+from tests.world.faults import NO_FAULTS
 from tests.world.layout_banks import BANKS
-from tests.world.plan import NO_FAULTS, Plan
+from tests.world.plan import Plan
 from tests.world.processes import PROJECT, run_apart
 from tests.world.world import World
 

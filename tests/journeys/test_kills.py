@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.world.demo import EXPECTED, keep_metrics
-from tests.world.plan import HONEST, LIST, Plan
+from tests.world.faults import HONEST
+from tests.world.plan import LIST, Plan
 from tests.world.report import conclude
 from tests.world.run import Run, random_moments
 from tests.world.world import World

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from tests.world.demo import EXPECTED, keep_metrics
-from tests.world.plan import LIST, NO_FAULTS, Plan
+from tests.world.faults import NO_FAULTS
+from tests.world.plan import LIST, Plan
 from tests.world.processes import run_apart
 from tests.world.report import conclude
 from tests.world.run import Run

@@ -14,10 +14,12 @@ import pytest
 from rich.console import Console
 
 from gateway import config as configuration
+from tests.bank.programme import LINE_OUTCOMES, QUERY_FAULTS, RESULT_FAULTS, SUBMISSION_FAULTS
 from tests.world import layout
 from tests.world.demo_screen import Screen, progress_of
+from tests.world.faults import BREACHES, BREAKS_WORD, HONEST, PARTS, broken_word, every_fault
 from tests.world.layout_banks import BANKS
-from tests.world.plan import BREACHES, HONEST, Plan, fresh_directory, point_to_latest
+from tests.world.plan import Plan, fresh_directory, point_to_latest
 from tests.world.processes import Child, birth
 from tests.world.run import Snapshot, random_moments
 from tests.world.world import merged, parse_metrics
@@ -34,6 +36,7 @@ RESTED = Snapshot(
     unanswered=0,
     open=0,
     to_come={"credits": 0, "rejections": 0, "returns": 0, "callbacks": 0},
+    undecided=0,
     returned=3,
     notices=90,
     notices_due=96,
@@ -41,6 +44,7 @@ RESTED = Snapshot(
     lists_waiting=0,
     conflict=0,
     reports_open=0,
+    paused=0,
 )
 
 
@@ -131,7 +135,7 @@ def test_the_plans_programmes_are_known_to_the_banks(tmp_path: Path) -> None:
     from tests.bank.config import ProgrammeConfig
     from tests.bank.programme import Programme
 
-    for faults in (HONEST, BREACHES):
+    for faults in (HONEST, BREACHES, broken_word(), *map(every_fault, range(PARTS))):
         for profile in BANKS:
             given = Plan(tmp_path, faults=faults).programme(profile)
             Programme(1, ProgrammeConfig(**given), profile)
@@ -143,6 +147,25 @@ def test_an_honest_plan_breaks_no_word() -> None:
     for bank in BANKS:
         assert not breaking & HONEST.banks[bank].keys()
         assert breaking & BREACHES.banks[bank].keys()
+
+
+def test_lines_that_a_bank_never_decides_end_no_run_and_hold_up_none() -> None:
+    """Two open payouts are rest when a bank will never decide two, and work when it will never decide one."""
+    open_two = dataclasses.replace(RESTED, open=2, reports_open=1)
+    assert dataclasses.replace(open_two, undecided=2).settled
+    assert not dataclasses.replace(open_two, undecided=1).settled
+    assert not dataclasses.replace(RESTED, open=None, undecided=2).settled
+
+
+def test_every_fault_of_every_bank_is_in_one_part() -> None:
+    """The parts together ask for all that the banks can do wrong, each once and at one in ten."""
+    asked = [every_fault(part).banks for part in range(PARTS)] + [broken_word().banks]
+    tables = (LINE_OUTCOMES, SUBMISSION_FAULTS, RESULT_FAULTS, QUERY_FAULTS)
+    for bank in BANKS:
+        names = [name for part in asked for name in part[bank]]
+        assert sorted(names) == sorted(name for table in tables for name, banks in table.items() if bank in banks)
+        assert {rate for part in asked for rate in part[bank].values()} == {1_000}
+        assert not BREAKS_WORD & {name for part in asked[:-1] for name in part[bank]}
 
 
 def test_metrics_are_read_with_their_labels() -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.world.demo_screen import Screen, show_outcome
+from tests.world.faults import BREACHES, HONEST
 from tests.world.kept import stop
-from tests.world.plan import BREACHES, HONEST, LIST, SCALE, Plan, fresh_directory, point_to_latest
+from tests.world.plan import LIST, SCALE, Plan, fresh_directory, point_to_latest
 from tests.world.postgres import execute
 from tests.world.processes import ChildError, run_apart
 from tests.world.report import Outcome, conclude, paid_again

@@ -148,7 +148,7 @@ def conclude(world: World, seconds: int, *, rested: bool, expected: Path | None 
 def gateway_says(status: dict[str, Any], metrics: dict[str, dict[str, float]]) -> tuple[dict[str, int], list[str]]:
     """Payouts by bucket: from the gauges, and, where every batch has its final report, the same from the reports.
 
-    A batch with a frozen payout has none before its deadline, so the reports cannot be the only source.
+    A batch with a frozen or undecided payout has none before its deadline, so the reports cannot be the only source.
     """
     gauges = metrics.get("payout_payouts", {})
     told = {name: round(gauges.get(f'bucket="{name}"', 0)) for name in (*STATES, *OPEN)}
@@ -160,7 +160,7 @@ def gateway_says(status: dict[str, Any], metrics: dict[str, dict[str, float]]) -
             reported = sum(report[name]["count"] for report in final)
             if reported != count:
                 differs.append(f"{name}: {reported} by the final reports, {count} by the gauges")
-    elif not told["conflict"]:
+    elif not told["conflict"] + told["in_doubt"]:
         differs.append(f"{len(final)} final reports for {status['lists']} batches")
     return told, differs
 

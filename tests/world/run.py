@@ -26,6 +26,7 @@ LOOK_SECONDS = 0.25
 STEADY_SECONDS = 1.5
 NOTICES_SILENT_SECONDS = 4
 PLANNED = ("credits", "rejections", "returns", "callbacks")
+UNDECIDED = "pending_for_ever"
 OPEN_BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt")
 _SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 
@@ -44,6 +45,7 @@ class Snapshot:
     unanswered: int  # orders that neither a refusal nor the next attempt's receipt has answered
     open: int | None  # payouts neither credited, failed, cancelled nor frozen, by the gateway's metrics; None: away
     to_come: dict[str, int]  # what the banks have planned and not done
+    undecided: int  # lines that a bank will never decide: they stay in doubt, and people are called
     returned: int  # returns in the banks' ledgers
     notices: int
     notices_due: int
@@ -51,6 +53,7 @@ class Snapshot:
     lists_waiting: int
     conflict: int  # frozen payouts, by the gateway's metrics: their batches issue no final report
     reports_open: int  # batches without a final report that is empty of open payouts
+    paused: int  # banks to which nothing is sent, by the gateway's metrics, until it is started again
 
     @property
     def settled(self) -> bool:
@@ -60,8 +63,9 @@ class Snapshot:
             and not self.lists_waiting
             and not self.waiting
             and (not self.unanswered or self.conflict > 0)
-            and self.open == 0
-            and (not self.reports_open or self.conflict > 0)
+            and self.open is not None
+            and self.open <= self.undecided
+            and (not self.reports_open or self.conflict + self.undecided > 0)
             and not any(self.to_come.values())
             and self.receipts.get("returned", 0) >= self.returned
         )
@@ -79,6 +83,7 @@ class Run:
     kill_at: Sequence[float] = ()  # real seconds, never money
     limit_seconds: float = 115
     restart_after: float = 0.3  # real seconds, never money
+    lift_pauses: bool = False  # start the gateway again whenever a bank is paused
     await_notices: bool = True  # they sleep from nine in the evening until half past nine
     started: float = field(default_factory=time.monotonic)
     kills: int = 0
@@ -103,6 +108,8 @@ class Run:
             now = time.monotonic()
             if seen.notices != notices or not seen.notices_may_travel:
                 last_notice, notices = now, seen.notices
+            if self.lift_pauses and seen.paused and killer.done():
+                await self._start_again()
             if not seen.settled or not killer.done():
                 settled_at = None
             elif settled_at is None:
@@ -124,12 +131,15 @@ class Run:
         gateway = self.world.children["gateway"]
         for moment in sorted(self.kill_at):
             await asyncio.sleep(max(0.0, self.started + moment - time.monotonic()))
-            self.world.kill_gateway()
-            self.kills += 1
-            await asyncio.sleep(self.restart_after)
-            self.world.start_gateway()
+            await self._start_again()
         while not gateway.running:
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _start_again(self) -> None:
+        self.world.kill_gateway()
+        self.kills += 1
+        await asyncio.sleep(self.restart_after)
+        self.world.start_gateway()
 
     async def look(self) -> Snapshot:
         status = self.world.desk_status()
@@ -148,6 +158,7 @@ class Run:
             unanswered=status.get("unanswered", 0),
             open=sum(round(buckets.get(f'bucket="{name}"', 0)) for name in OPEN_BUCKETS) if buckets else None,
             to_come={key: sum(outlooks[bank][key] for bank in BANKS) for key in PLANNED},
+            undecided=sum(outlooks[bank][UNDECIDED] for bank in BANKS),
             returned=sum(_count(self.world, f"{bank}/ledger.sqlite", "returns") for bank in BANKS),
             notices=_count(self.world, "sms/ledger.sqlite", "messages"),
             notices_due=status.get("notices_due", 0),
@@ -155,6 +166,7 @@ class Run:
             lists_waiting=status.get("lists_waiting", 1),
             conflict=round(buckets.get('bucket="conflict"', 0)),
             reports_open=sum(map(_is_open, reports)) + max(status.get("lists", 1) - len(reports), 0),
+            paused=sum(map(round, metrics.get("payout_bank_paused", {}).values())),
         )
 
     def _now(self) -> dt.datetime:
