@@ -52,11 +52,11 @@ def test_the_seeds_load_and_hold_what_the_county_pays_with() -> None:
 
 
 def test_the_shipped_tables_are_the_published_ones() -> None:
-    """Programmes are the published list byte for byte, and agreements name the adapters of the main job."""
+    """Programmes are the published list byte for byte, and agreements name the four kinds of bank."""
     assert (SEEDS / "programmes.csv").read_bytes() == (ROOT / "tests/data/programmes.csv").read_bytes()
     published = list(csv.DictReader((ROOT / "tests/data/agreements.csv").read_text(encoding="utf-8").splitlines()))
     shipped = list(csv.DictReader(AGREEMENTS.splitlines()))
-    assert [row["adapter"] for row in shipped] == [row["adapter_issue_main_job"] for row in published]
+    assert [row["adapter"] for row in shipped] == [row["adapter_issue_banks"] for row in published]
     assert [row["debit_account"] for row in shipped] == [row["debit_account"] for row in published]
 
 
