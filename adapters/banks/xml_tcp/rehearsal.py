@@ -1,4 +1,4 @@
-"""Plays the bank of framed XML for ``gateway adapter check``: reads its frames and writes its answers from BANK.md alone.
+"""Plays the bank of framed XML for ``gateway adapter check``: reads frames and writes answers from BANK.md alone.
 
 Nothing here comes from the adapter's own modules. What it takes the manual to say is checked over the characters, not
 by a parser: an element too many, out of order or with a blank beside it is seen.
