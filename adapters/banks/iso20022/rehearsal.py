@@ -2,22 +2,19 @@
 
 Nothing here comes from the adapter's own modules. A payment file is read over its characters, not by a parser: the
 manual is the sample, so an element too many, out of order or with a blank beside it is seen.
-
-What was booked stands in two places, as at the real bank: a pain.002 says that a line is credited, without amount and
-day, and the camt.053 of the day, written the day after, says both. Each further booking of a line is a day later.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import unescape
 from zoneinfo import ZoneInfo
 
+from adapters.banks.iso20022.rehearsal_books import NAMESPACE, because, books, document, host_reference, tag
 from adapters.conformance import (
     CannotSay,
     Files,
@@ -35,8 +32,6 @@ from adapters.contract import Line, Submission
 from schemas.masked import AccountNumber, IdNumber, PersonName
 
 _SAMPLE: Final = Path(__file__).parent / "recorded" / "pain.001.001.09.xml"
-_NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:"
-_OPENING_FEN: Final = 100_000_000
 
 # GrpSts and reason of a pain.002 without lines, and where the file goes.
 _GROUP: Final = {
@@ -61,74 +56,61 @@ _LINE: Final = {
 _BOOKED: Final = frozenset({"ACCC", "ACSC"})
 
 
-def _e(path: str, *content: str) -> str:
-    """Content inside the elements of a path, outermost first."""
-    names = path.split("/")
-    return "".join(f"<{name}>" for name in names) + "".join(content) + "".join(f"</{name}>" for name in names[::-1])
-
-
 _TEXT: Final = r"(?:[^<>&]|&(?:amp|lt|gt);){1,140}"
 _YUAN: Final = r"(?:0|[1-9][0-9]{0,15})\.[0-9]{2}"
 _ACCOUNT: Final = "[0-9A-Za-z]{1,34}"
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = r"T[0-9]{2}:[0-9]{2}:[0-9]{2}\+08:00"
-_AGENT: Final = _e("FinInstnId/ClrSysMmbId", _e("ClrSysId/Cd", "CNAPS"), _e("MmbId", "[0-9]{12}"))
+_AGENT: Final = tag("FinInstnId/ClrSysMmbId", tag("ClrSysId/Cd", "CNAPS"), tag("MmbId", "[0-9]{12}"))
 _UPLOAD: Final = re.compile(r"in/(?P<day>[0-9]{8})/(?P<message>[0-9A-Z]{1,20})\.xml")
 _FILE: Final = re.compile(
     r'<\?xml version="1\.0" encoding="UTF-8"\?>\n'
-    + f'<Document xmlns="{re.escape(_NAMESPACE)}pain\\.001\\.001\\.09"><CstmrCdtTrfInitn>'
-    + _e(
+    + f'<Document xmlns="{re.escape(NAMESPACE)}pain\\.001\\.001\\.09"><CstmrCdtTrfInitn>'
+    + tag(
         "GrpHdr",
-        _e("MsgId", "(?P<message>[0-9A-Z]{1,20})"),
-        _e("CreDtTm", f"(?P<day>{_DAY}){_TIME}"),
-        _e("NbOfTxs", "(?P<count>[1-9][0-9]{0,14})"),
-        _e("CtrlSum", f"(?P<total>{_YUAN})"),
-        _e("InitgPty", _e("Nm", _TEXT), _e("Id/OrgId/Othr/Id", _ACCOUNT)),
+        tag("MsgId", "(?P<message>[0-9A-Z]{1,20})"),
+        tag("CreDtTm", f"(?P<day>{_DAY}){_TIME}"),
+        tag("NbOfTxs", "(?P<count>[1-9][0-9]{0,14})"),
+        tag("CtrlSum", f"(?P<total>{_YUAN})"),
+        tag("InitgPty", tag("Nm", _TEXT), tag("Id/OrgId/Othr/Id", _ACCOUNT)),
     )
-    + _e(
+    + tag(
         "PmtInf",
-        _e("PmtInfId", "(?P=message)-1"),
-        _e("PmtMtd", "TRF") + _e("BtchBookg", "true"),
-        _e("NbOfTxs", "(?P=count)") + _e("CtrlSum", "(?P=total)"),
-        _e("PmtTpInf", _e("SvcLvl/Prtry", "[0-9A-Z]{1,35}"), _e("CtgyPurp/Cd", "[0-9A-Z]{4}")),
-        _e("ReqdExctnDt/Dt", "(?P=day)"),
-        _e("Dbtr/Nm", _TEXT),
-        _e("DbtrAcct", _e("Id/Othr/Id", f"(?P<debit>{_ACCOUNT})"), _e("Ccy", "CNY")),
-        _e("DbtrAgt", _AGENT),
-        _e("ChrgBr", "DEBT"),
+        tag("PmtInfId", "(?P=message)-1"),
+        tag("PmtMtd", "TRF") + tag("BtchBookg", "true"),
+        tag("NbOfTxs", "(?P=count)") + tag("CtrlSum", "(?P=total)"),
+        tag("PmtTpInf", tag("SvcLvl/Prtry", "[0-9A-Z]{1,35}"), tag("CtgyPurp/Cd", "[0-9A-Z]{4}")),
+        tag("ReqdExctnDt/Dt", "(?P=day)"),
+        tag("Dbtr/Nm", _TEXT),
+        tag("DbtrAcct", tag("Id/Othr/Id", f"(?P<debit>{_ACCOUNT})"), tag("Ccy", "CNY")),
+        tag("DbtrAgt", _AGENT),
+        tag("ChrgBr", "DEBT"),
         "(?P<transfers>(?:<CdtTrfTxInf>.+?</CdtTrfTxInf>)+)",
     )
     + "</CstmrCdtTrfInitn></Document>",
     re.DOTALL,
 )
 _TRANSFER: Final = re.compile(
-    _e(
+    tag(
         "CdtTrfTxInf",
-        _e("PmtId", _e("InstrId", "(?P<instruction>[0-9A-Z]+-[0-9]{6})"), _e("EndToEndId", "(?P<ref>[0-9A-Z]{1,35})")),
-        f'<Amt><InstdAmt Ccy="CNY">(?P<amount>{_YUAN})</InstdAmt></Amt>',
-        _e("CdtrAgt", _AGENT),
-        _e(
-            "Cdtr",
-            _e("Nm", f"(?P<name>{_TEXT})"),
-            _e("Id/PrvtId/Othr", _e("Id", "(?P<id_no>[0-9A-Z]{1,18})"), _e("SchmeNm/Cd", "NIDN")),
+        tag(
+            "PmtId",
+            tag("InstrId", "(?P<instruction>[0-9A-Z]+-[0-9]{6})"),
+            tag("EndToEndId", "(?P<ref>[0-9A-Z]{1,35})"),
         ),
-        _e("CdtrAcct/Id/Othr/Id", f"(?P<account>{_ACCOUNT})"),
-        _e("Purp/Cd", "[0-9A-Z]{4}"),
-        _e("RmtInf/Ustrd", _TEXT),
+        f'<Amt><InstdAmt Ccy="CNY">(?P<amount>{_YUAN})</InstdAmt></Amt>',
+        tag("CdtrAgt", _AGENT),
+        tag(
+            "Cdtr",
+            tag("Nm", f"(?P<name>{_TEXT})"),
+            tag("Id/PrvtId/Othr", tag("Id", "(?P<id_no>[0-9A-Z]{1,18})"), tag("SchmeNm/Cd", "NIDN")),
+        ),
+        tag("CdtrAcct/Id/Othr/Id", f"(?P<account>{_ACCOUNT})"),
+        tag("Purp/Cd", "[0-9A-Z]{4}"),
+        tag("RmtInf/Ustrd", _TEXT),
     ),
     re.DOTALL,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Booking:
-    """One movement on the fiscal account."""
-
-    said: Said
-    booking: int
-    returned: bool
-    day: dt.date
-    host_reference: str
 
 
 class Iso20022Rehearsal:
@@ -162,11 +144,11 @@ class Iso20022Rehearsal:
         if told.submission is None or told.arrived is None:
             return Files()  # there is no query: a bank that has nothing shows nothing
         if told.occasion is Occasion.RESULTS:
-            return Files(write={**self._report(told, told.submission), **_books(told)})
+            return Files(write={**self._report(told, told.submission), **books(told, _file(told.arrived)["debit"])})
         if told.occasion not in _GROUP:
             raise CannotSay("a pain.002 has no status for this: the file lies unanswered until the bank comes to it")
         status, reason, place = _GROUP[told.occasion]
-        head = _original(told.submission, status, _reason("StsRsnInf", reason, ""))
+        head = _original(told.submission, status, because("StsRsnInf", reason, ""))
         path = told.arrived.target
         day, _, name = path.rpartition("/")
         return Files(write={_report_name(told): _pain002(told, head)}, move={path: f"{day}/{place}/{name}"})
@@ -178,8 +160,11 @@ class Iso20022Rehearsal:
         group = "ACCC" if through else "PART"
         rows = [_row(told, submission, said, self._status(said)) for said in told.lines]
         head = _original(submission, group)
-        payment = _e(
-            "OrgnlPmtInfAndSts", _e("OrgnlPmtInfId", f"{submission.reference}-1"), _e("PmtInfSts", group), *rows
+        payment = tag(
+            "OrgnlPmtInfAndSts",
+            tag("OrgnlPmtInfId", f"{submission.reference}-1"),
+            tag("PmtInfSts", group),
+            *rows,
         )
         return {_report_name(told): _pain002(told, head + payment)}
 
@@ -259,16 +244,16 @@ def _report_name(told: Told) -> str:
 
 
 def _pain002(told: Told, *content: str) -> bytes:
-    return _document("pain.002.001.10", "CstmrPmtStsRpt", f"BK{told.day:%Y%m%d}{told.serial:06d}", told.day, *content)
+    return document("pain.002.001.10", "CstmrPmtStsRpt", f"BK{told.day:%Y%m%d}{told.serial:06d}", told.day, *content)
 
 
 def _original(submission: Received, status: str, reason: str = "") -> str:
-    return _e(
+    return tag(
         "OrgnlGrpInfAndSts",
-        _e("OrgnlMsgId", submission.reference),
-        _e("OrgnlMsgNmId", "pain.001.001.09"),
-        _e("OrgnlNbOfTxs", str(submission.count)),
-        _e("GrpSts", status),
+        tag("OrgnlMsgId", submission.reference),
+        tag("OrgnlMsgNmId", "pain.001.001.09"),
+        tag("OrgnlNbOfTxs", str(submission.count)),
+        tag("GrpSts", status),
         reason,
     )
 
@@ -276,148 +261,12 @@ def _original(submission: Received, status: str, reason: str = "") -> str:
 def _row(told: Told, submission: Received, said: Said, status: str) -> str:
     _, reason, words = _LINE[said.occasion]
     booking = 1 if said.occasion is Occasion.RETURNED else said.booking
-    return _e(
+    return tag(
         "TxInfAndSts",
-        _e("StsId", str(said.number)),
-        _e("OrgnlInstrId", f"{submission.reference}-{said.number:06d}"),
-        _e("OrgnlEndToEndId", said.line.reference),
-        _e("TxSts", status),
-        _reason("StsRsnInf", reason, said.text or words),
-        _e("AcctSvcrRef", _host_reference(told, said, booking)) if status in _BOOKED else "",
+        tag("StsId", str(said.number)),
+        tag("OrgnlInstrId", f"{submission.reference}-{said.number:06d}"),
+        tag("OrgnlEndToEndId", said.line.reference),
+        tag("TxSts", status),
+        because("StsRsnInf", reason, said.text or words),
+        tag("AcctSvcrRef", host_reference(told, said, booking)) if status in _BOOKED else "",
     )
-
-
-def _reason(name: str, code: str, words: str) -> str:
-    return _e(name, _e("Rsn/Cd", code), _e("AddtlInf", escape(words)) if words else "") if code else ""
-
-
-# --- camt.054 and camt.053 -------------------------------------------------------------------------------------------
-
-
-def _books(told: Told) -> dict[str, bytes]:
-    """What was booked: a notification of each return, and the statement of each day on which something moved."""
-    booked = [each for said in told.lines for each in _bookings(told, said)]
-    files: dict[str, bytes] = {}
-    for day in sorted({each.day for each in booked}):
-        of_day = [each for each in booked if each.day == day]
-        following = day + dt.timedelta(days=1)
-        files[f"out/{following:%Y%m%d}/camt053_{day:%Y%m%d}.xml"] = _statement(told, day, of_day)
-        returned = [each for each in of_day if each.returned]
-        if returned:
-            files[f"out/{day:%Y%m%d}/camt054_{day:%Y%m%d}_{told.serial:06d}.xml"] = _notification(told, day, returned)
-    return files
-
-
-def _bookings(told: Told, said: Said) -> Iterator[_Booking]:
-    """What came back had been paid before."""
-    if said.occasion is Occasion.CREDITED:
-        yield _booking(told, said, said.booking, returned=False)
-    elif said.occasion is Occasion.RETURNED:
-        yield _booking(told, said, 1, returned=False)
-        yield _booking(told, said, said.booking, returned=True)
-
-
-def _booking(told: Told, said: Said, booking: int, *, returned: bool) -> _Booking:
-    day = told.day + dt.timedelta(days=booking - 1)
-    return _Booking(said, booking, returned, day, _host_reference(told, said, booking))
-
-
-def _host_reference(told: Told, said: Said, booking: int) -> str:
-    return f"H{told.day:%Y%m%d}{booking:03d}{said.number:03d}"
-
-
-def _notification(told: Told, day: dt.date, returned: Sequence[_Booking]) -> bytes:
-    message = f"BN{day:%Y%m%d}{told.serial:06d}"
-    entries = [_return_entry(told, each) for each in returned]
-    content = _e("Ntfctn", _e("Id", f"{message}-1"), _made(day), _account(told), *entries)
-    return _document("camt.054.001.08", "BkToCstmrDbtCdtNtfctn", message, day, content)
-
-
-def _statement(told: Told, day: dt.date, booked: Sequence[_Booking]) -> bytes:
-    """The same bookings give the same bytes: the bank does not rewrite a statement."""
-    message = f"BS{day:%Y%m%d}"
-    paid = [each for each in booked if not each.returned]
-    returned = [each for each in booked if each.returned]
-    moved = sum(each.said.amount_fen for each in returned) - sum(each.said.amount_fen for each in paid)
-    content = _e(
-        "Stmt",
-        _e("Id", f"{message}-1") + _made(day) + _account(told),
-        _balance("OPBD", _OPENING_FEN, day) + _balance("CLBD", _OPENING_FEN + moved, day),
-        _paid_entry(told, day, paid) if paid else "",
-        *(_return_entry(told, each) for each in returned),
-    )
-    return _document("camt.053.001.08", "BkToCstmrStmt", message, day, content)
-
-
-def _paid_entry(told: Told, day: dt.date, paid: Sequence[_Booking]) -> str:
-    """One debit for all that was paid of the submission on a day."""
-    message = told.submission.reference if told.submission else ""
-    total = sum(each.said.amount_fen for each in paid)
-    batch = _e(
-        "Btch",
-        _e("MsgId", message) + _e("PmtInfId", f"{message}-1") + _e("NbOfTxs", str(len(paid))),
-        _amount("TtlAmt", total) + _e("CdtDbtInd", "DBIT"),
-    )
-    details = [
-        _e(
-            "TxDtls",
-            _e(
-                "Refs",
-                _e("MsgId", message),
-                _e("AcctSvcrRef", each.host_reference),
-                _e("EndToEndId", each.said.line.reference),
-            ),
-            _amount("Amt", each.said.amount_fen) + _e("CdtDbtInd", "DBIT"),
-        )
-        for each in paid
-    ]
-    return _entry(total, "DBIT", day, "", _e("NtryDtls", batch, *details))
-
-
-def _return_entry(told: Told, each: _Booking) -> str:
-    message = told.submission.reference if told.submission else ""
-    details = _e(
-        "NtryDtls/TxDtls",
-        _e("Refs", _e("MsgId", message), _e("EndToEndId", each.said.line.reference)),
-        _amount("Amt", each.said.amount_fen) + _e("CdtDbtInd", "CRDT"),
-        _reason("RtrInf", "AC04", each.said.text or "退票:账户已销户"),
-    )
-    return _entry(each.said.amount_fen, "CRDT", each.day, each.host_reference, details)
-
-
-def _entry(fen: int, side: str, day: dt.date, host_reference: str, details: str) -> str:
-    family = (
-        _e("Cd", "ICDT") + _e("SubFmlyCd", "DMCT") if side == "DBIT" else _e("Cd", "RCDT") + _e("SubFmlyCd", "RRTN")
-    )
-    return _e(
-        "Ntry",
-        _amount("Amt", fen) + _e("CdtDbtInd", side) + (_e("RvslInd", "true") if side == "CRDT" else ""),
-        _e("Sts/Cd", "BOOK") + _e("BookgDt/Dt", day.isoformat()),
-        _e("AcctSvcrRef", host_reference) if host_reference else "",
-        _e("BkTxCd/Domn", _e("Cd", "PMNT"), _e("Fmly", family)),
-        details,
-    )
-
-
-def _balance(kind: str, fen: int, day: dt.date) -> str:
-    side = _e("CdtDbtInd", "DBIT" if fen < 0 else "CRDT")
-    return _e("Bal", _e("Tp/CdOrPrtry/Cd", kind), _amount("Amt", abs(fen)), side, _e("Dt/Dt", day.isoformat()))
-
-
-def _account(told: Told) -> str:
-    debit = _file(told.arrived)["debit"] if told.arrived else ""
-    return _e("Acct", _e("Id/Othr/Id", debit), _e("Ccy", "CNY"))
-
-
-def _amount(name: str, fen: int) -> str:
-    return f'<{name} Ccy="CNY">{fen // 100}.{fen % 100:02d}</{name}>'
-
-
-def _made(day: dt.date) -> str:
-    return _e("CreDtTm", f"{day.isoformat()}T18:00:00+08:00")
-
-
-def _document(kind: str, root: str, message: str, day: dt.date, *content: str) -> bytes:
-    inside = _e(root, _e("GrpHdr", _e("MsgId", message), _made(day)), *content)
-    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="{_NAMESPACE}{kind}">{inside}</Document>'
-    return text.encode("utf-8")

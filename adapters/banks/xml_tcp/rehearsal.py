@@ -115,6 +115,7 @@ _ITEM: Final = re.compile(
     re.DOTALL,
 )
 _FIELD: Final = re.compile(r"<([A-Z]+)>([^<>]*)</\1>")
+_WHO: Final = {"VERSION": "version", "CHANNEL": "channel", "CORPNO": "corporation"}
 _WIDTHS: Final = {"PAYNAME": 60, "SUMMARY": 20, "ACCNAME": 100}  # bytes
 
 
@@ -171,7 +172,7 @@ class XmlTcpRehearsal:
         header = len(self.framed(b""))
         if len(buffer) < header:
             return None
-        digits = re.search(rb"[0-9]+", buffer[header - 8 if header == 8 else 1 : header])
+        digits = re.search(rb"[0-9]+", buffer[8 - header : header])
         size = int(digits[0]) if digits else 0
         if not size or buffer[:header] != self.framed(bytes(size))[:header]:
             raise ValueError("the header of a frame is not as agreed")
@@ -217,7 +218,7 @@ class XmlTcpRehearsal:
         body = payload[payload.index(b"<BODY") : payload.rindex(b"</BANK>")]
         if head["MAC"] != _mac(body):
             raise ValueError("the MAC is not that of the BODY")
-        if any(head[name.upper()] != self._section[key] for name, key in _WHO.items()):
+        if any(head[name] != self._section[key] for name, key in _WHO.items()):
             raise ValueError("VERSION, CHANNEL or CORPNO are not as agreed")
         return _Asked(head, document["content"] or "")
 
@@ -345,9 +346,6 @@ class XmlTcpRehearsal:
         )
         payload = _SAMPLE.read_bytes()[8:].replace(_SAMPLE_NUMBER, b"<REQSEQ>202611240002</REQSEQ>")
         return Golden(head, lines, dt.datetime(2026, 11, 24, 10, 15, 30, tzinfo=ZoneInfo("Asia/Shanghai")), payload)
-
-
-_WHO: Final = {"version": "version", "channel": "channel", "corpno": "corporation"}
 
 
 def _items(text: str) -> Iterator[re.Match[str]]:
