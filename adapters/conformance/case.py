@@ -24,6 +24,11 @@ class NotApplicable(Exception):
     """This bank cannot come into the case; the text says why."""
 
 
+class NotConfigured(NotApplicable):
+    """The operator's configuration, not the rehearsal, keeps the bank out of the case. Said by the kit alone, so it is
+    accepted where "not applicable" is a failure otherwise."""
+
+
 class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"

@@ -55,18 +55,25 @@ class Party(StrEnum):
 
 @dataclass(slots=True)
 class Mishap:
-    """A fault, the requests that it hits, and how often it did. ``at`` is where a CUT falls, in thousandths."""
+    """A fault, the requests that it hits, and how often it did. ``at`` is where a CUT falls, in thousandths; ``spares``
+    so many occasions go well before it hits, and then it hits ``hits`` times, or always."""
 
     fault: Fault = Fault.NONE
     party: Party = Party.SUBMISSION
     at: int = 0
     fired: int = 0
+    spares: int = 0
+    hits: int | None = None
 
     def fires(self, party: Party, *faults: Fault) -> bool:
         """True, and counted, when this is one of the faults and meant for this party."""
-        hit = party is self.party and self.fault in faults
-        self.fired += hit
-        return hit
+        if party is not self.party or self.fault not in faults or self.fired == self.hits:
+            return False
+        if self.spares:
+            self.spares -= 1
+            return False
+        self.fired += 1
+        return True
 
 
 @dataclass(slots=True)

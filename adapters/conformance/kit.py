@@ -16,7 +16,7 @@ from adapters.conformance.counterpart import Fault, Mishap, Party
 from adapters.conformance.finding import rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
-from adapters.conformance.rehearsal import Golden, Kind, Rehearsal, Site
+from adapters.conformance.rehearsal import Golden, Kind, Rehearsal, RehearsesPrivateLines, Site
 from adapters.conformance.room import HANG_SECONDS, Bank, Room
 from adapters.conformance.streams import HttpBank, TcpBank
 from adapters.conformance.tree import FileBank
@@ -102,6 +102,7 @@ class Kit:
             case Kind.HTTP:
                 return HttpBank(self.rehearsal)
             case Kind.TCP:
-                return TcpBank(self.rehearsal)
+                lines = self.rehearsal if isinstance(self.rehearsal, RehearsesPrivateLines) else None
+                return TcpBank(self.rehearsal, private=lines is not None and lines.is_private(self.configured))
             case Kind.SFTP:
                 return FileBank(self.rehearsal, self.folder / f"tree-{self.rooms}")

@@ -36,7 +36,8 @@ The four methods
     One submission from the bank's manual and the exact bytes that the manual shows for it. It is asked of a rehearsal
     of its own, after ``settings(site, {})``.
 
-A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)``; a bank of files has
+A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)`` and
+``framed(payload)``, and ``is_private(configured)`` where its line may go without TLS; a bank of files has
 ``directories``, those that it keeps before anything arrives.
 
 How each kind of bank is asked
@@ -50,7 +51,8 @@ When it is a question, ``told.occasion`` is ``NOT_FOUND``, ``TAKEN`` (it has it,
 ``RESULTS`` (it says something about each of ``told.lines``, and nothing of the others); a question that your adapter
 asks in several requests (head, then pages) calls it several times with the same ``told`` but for the request. A
 question about a submission or line that nobody sent (a ping) has ``told.submission`` None and ``told.occasion``
-``NOT_FOUND``.
+``NOT_FOUND``. A bank that is asked for what it publishes (returns, statements) tells there what it has booked of
+``told.lines``.
 
 ``Kind.SFTP``: the bank speaks by itself. ``answer`` is called when the kit wants it to, with ``told.request`` None, and
 gives ``Files``: what to write, move and remove in the bank's tree, where the uploaded files lie as the adapter left
@@ -310,3 +312,15 @@ class RehearsesFrames(Protocol):
 
     def frame(self, buffer: bytes) -> int | None:
         """How many bytes the first frame in ``buffer`` has, header included; None while that cannot be told."""
+
+    def framed(self, payload: bytes) -> bytes:
+        """A frame of these bytes, for an answer that somebody on the way shortened and framed anew. The header has
+        one length, whatever it says."""
+
+
+@runtime_checkable
+class RehearsesPrivateLines(Protocol):
+    """What a bank of framed TCP adds that is spoken to without TLS where the line itself is guarded."""
+
+    def is_private(self, configured: Mapping[str, Any]) -> bool:
+        """Whether the bank of this section is spoken to without TLS; ``settings`` then gives none either."""

@@ -23,12 +23,15 @@ from adapters.contract import (
     AnswerKind,
     Artefact,
     BankAdapter,
+    Booking,
     Callback,
     Capabilities,
     Evidence,
+    GivesStatements,
     Line,
     Proof,
     Rendered,
+    StatementEntry,
     Submission,
     TakesCallbacks,
     Transport,
@@ -56,6 +59,7 @@ class Room:
         self.can: Capabilities = self.adapter.capabilities()
         self.cursor = ""
         self.reaches = True  # False: a case that is not meant to reach the bank
+        self.booked: list[StatementEntry] = []  # what statements said that were heard in this room
         self.written: dict[str, tuple[Line, ...]] = {}
         self.rendered: Rendered | None = None
         self.last_raised: Exception | None = None  # out of submit
@@ -131,8 +135,8 @@ class Room:
         heard = await self._call("settle", settle)
         require(heard.raised is None, f"settle() raised {type(heard.raised).__name__}")
 
-    async def collect(self, cursor: str = "") -> Collected:
-        """Everything since ``cursor``, and what parse makes of it."""
+    async def collect(self, cursor: str = "", *, may_raise: bool = False) -> Collected:
+        """Everything since ``cursor``, and what parse makes of it; ``may_raise``: the bank has not answered it all."""
         found: list[tuple[Artefact, str]] = []
 
         async def collect(wire: Any) -> list[Evidence]:
@@ -142,7 +146,7 @@ class Room:
             return []
 
         heard = await self._call("collect", collect)
-        if heard.raised is not None:
+        if heard.raised is not None and not may_raise:
             raise Broken(f"collect() raised {type(heard.raised).__name__} though the bank answered")
         collected = Collected(found, [], [])
         for artefact, _ in found:
@@ -151,7 +155,18 @@ class Room:
                 collected.unreadable.append(artefact)
             else:
                 collected.evidence.extend(evidence)
+                self._note_statement(artefact)
         return collected
+
+    def _note_statement(self, artefact: Artefact) -> None:
+        """Keep the entries of a statement, which is how some banks say amounts and days."""
+        if isinstance(self.adapter, GivesStatements) and (stated := self.adapter.statement(artefact)) is not None:
+            self.kit.watch.note("the entries of a statement", repr(stated.entries))
+            self.booked += [entry for entry in stated.entries if entry not in self.booked]
+
+    def paid(self, reference: str) -> list[StatementEntry]:
+        """The entries of statements that say that a line was paid."""
+        return [each for each in self.booked if each.reference == reference and each.booking is not Booking.RETURN]
 
     def parse(self, artefact: Artefact) -> list[Evidence] | None:
         """What an artefact proves, None for one that is Unreadable."""

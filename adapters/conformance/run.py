@@ -21,7 +21,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from adapters.conformance import cases as _registered  # noqa: F401
-from adapters.conformance.case import CASES, Broken, Case, NotApplicable, Result, Verdict
+from adapters.conformance.case import CASES, Broken, Case, NotApplicable, NotConfigured, Result, Verdict
 from adapters.conformance.finding import CannotCheck, locator_of, rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
@@ -148,7 +148,7 @@ async def _one(kit: Kit, case: Case) -> Result:
         kit.watch.note("the kit's own words", reason)
     except (NotApplicable, CannotSay) as silent:
         verdict, reason = Verdict.NOT_APPLICABLE, str(silent)
-        if case.essential(kit.adapter().capabilities()):
+        if not isinstance(silent, NotConfigured) and case.essential(kit.adapter().capabilities()):
             verdict, reason = Verdict.FAILED, f"without this case nothing is proved, and the rehearsal says: {silent}"
     except NotImplementedError:
         verdict, reason = Verdict.FAILED, "NotImplementedError was raised; only cancel() may"

@@ -1,7 +1,7 @@
 """The kit's banks over byte streams: HTTP by hand, because no library would commit the faults; and framed TCP.
 
-Every connection is mutual TLS and carries one request at a time. A submission counts as *taken* when all its bytes
-have arrived and no fault came before; only then does the bank "have it".
+Every connection is mutual TLS, but for a bank whose line is private, and carries one request at a time. A submission
+counts as *taken* when all its bytes have arrived and no fault came before; only then does the bank "have it".
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ _EVERYTHING: Final = 64 * 1024 * 1024
 class StreamBank:
     """A listening socket, and one task for each connection."""
 
-    def __init__(self, rehearsal: Rehearsal) -> None:
+    def __init__(self, rehearsal: Rehearsal, *, private: bool = False) -> None:
         self.record = Record()
         self.mishap = Mishap()
         self.script = Script()
+        self.private = private  # no TLS: whoever answers on the line is the bank
         self._rehearsal = rehearsal
         self._desk = Desk(rehearsal, self.record)
         self._server: asyncio.Server | None = None
         self._talking: set[asyncio.Task[None]] = set()
 
     async def start(self, keys: Keys, *, stranger: bool) -> None:
-        tls = keys.server_tls(stranger=stranger)
-        tls.sni_callback = self._contacted
+        tls = None if self.private else keys.server_tls(stranger=stranger)
+        if tls is not None:
+            tls.sni_callback = self._contacted
         self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=tls, limit=_EVERYTHING)
 
     @property
@@ -58,6 +60,10 @@ class StreamBank:
             task.cancel()
         await asyncio.gather(*self._talking, return_exceptions=True)
 
+    def snapshot(self) -> dict[str, bytes]:
+        """What lies at the bank: all that arrived and may be acted on."""
+        return {f"{number:06d}": arrival.request.body for number, arrival in enumerate(self.record.arrivals)}
+
     def _contacted(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         self.record.contacts += 1
 
@@ -66,6 +72,7 @@ class StreamBank:
         if task is None:
             raise RuntimeError("no task")
         self._talking.add(task)
+        self.record.contacts += self.private
         try:
             # What a client does to a connection is its business; what it means is judged by the case.
             with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.LimitOverrunError):
@@ -208,14 +215,17 @@ class HttpBank(StreamBank):
 
 
 class TcpBank(StreamBank):
-    """Frames as the rehearsal's ``frame`` cuts them. What lies inside a frame is the bank's secret: faults that would
-    need its header keep the header and shorten or spoil what follows."""
+    """Frames as the rehearsal's ``frame`` cuts them and its ``framed`` makes them."""
+
+    @property
+    def _frames(self) -> RehearsesFrames:
+        if not isinstance(self._rehearsal, RehearsesFrames):
+            raise TypeError("a rehearsal of Kind.TCP has the methods frame(buffer) and framed(payload)")
+        return self._rehearsal
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-        if not isinstance(self._rehearsal, RehearsesFrames):
-            raise TypeError("a rehearsal of Kind.TCP has a method frame(buffer)")
         buffer = b""
-        while (size := self._rehearsal.frame(buffer)) is None or len(buffer) < size:
+        while (size := self._frames.frame(buffer)) is None or len(buffer) < size:
             missing = 1 if size is None else size - len(buffer)
             piece = await reader.read(missing)
             if not piece:
@@ -231,13 +241,13 @@ class TcpBank(StreamBank):
         return reply
 
     def _changed(self, reply: Reply, fault: Fault, at: int) -> bytes:
-        whole = self._bytes(reply)
         if fault is Fault.PROXY_ERROR:
             return _HTML
+        payload = self._bytes(reply)[len(self._frames.framed(b"?")) - 1 :]
         if fault is Fault.WRONG_ENCODING:
-            middle = len(whole) // 2
-            return whole[:middle] + _NO_CHARACTER + whole[middle + len(_NO_CHARACTER) :]
-        return cut(whole, at)  # a shorter frame under the old header
+            middle = len(payload) // 2
+            return self._frames.framed(payload[:middle] + _NO_CHARACTER + payload[middle:])
+        return self._frames.framed(cut(payload, at))
 
 
 def cut(whole: bytes, at: int) -> bytes:

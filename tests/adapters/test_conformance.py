@@ -8,19 +8,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from adapters.banks.json_https import JsonHttpsBank
-from adapters.banks.rcc_file.bank import RccFileAdapter
 from adapters.conformance import room, run
 from adapters.conformance.case import CASES
 from adapters.conformance.run import check
 from gateway.cli import app
 from gateway.cli.adapters import CORE
+from tests.adapters.sabotaged import frames_and_books as books
 from tests.adapters.sabotaged import more, six
 from tests.adapters.sabotaged.six import sabotaged
 
 LEAST_CASES = 25
-# Found by the entry point, so that the case about other processes can be entered too.
-LOCATORS = {"json_https": "adapters.banks.json_https:PROFILE", "rcc_file": "adapters.banks.rcc_file:PROFILE"}
+SHIPPED = ("iso20022", "json_https", "rcc_file", "xml_tcp")
 
 
 def results_of(adapter: type[Any], *cases: str) -> dict[str, str]:
@@ -29,7 +27,7 @@ def results_of(adapter: type[Any], *cases: str) -> dict[str, str]:
     return {each.case.id: each.reason for each in report.results if each.case.id in report.failed}
 
 
-@pytest.mark.parametrize("name", sorted(LOCATORS))
+@pytest.mark.parametrize("name", SHIPPED)
 def test_adapter_that_ships_conforms(name: str) -> None:
     """Every adapter that ships passes every case that its kind of bank can come into, and the last line says so."""
     answered = CliRunner().invoke(app, ["adapter", "check", name])
@@ -49,12 +47,20 @@ def test_adapter_that_ships_conforms(name: str) -> None:
         (six.NameIsCut, "long-name"),
         (six.FeeIsAccepted, "wrong-amount"),
         (six.DuplicateIsRejected, "taken-before"),
+        (books.BlankCodeIsFailure, "blank-code"),
+        (books.UnreadableIsRefused, "answer-cut"),
+        (books.SendsBeforeAsking, "question-lost"),
+        (books.ReadsNoReturns, "late-return"),
+        (books.StopsAtTheFirst, "bad-file-alone"),
+        (books.SettledIsCredited, "in-process"),
+        (books.StatementIsRounded, "wrong-amount"),
+        (books.ReadsNoStatements, "credited"),
     ],
 )
 def test_costly_mistake_is_caught(adapter: type[Any], case: str) -> None:
-    """Each of the six sabotaged adapters fails the case named for its mistake, and its honest parent does not."""
+    """Each sabotaged adapter fails the case named for its mistake, and its honest parent does not."""
     assert case in results_of(adapter, case)
-    honest = JsonHttpsBank if issubclass(adapter, JsonHttpsBank) else RccFileAdapter
+    honest = next(parent for parent in six.HONEST if issubclass(adapter, parent))
     assert results_of(honest, case) == {}
 
 

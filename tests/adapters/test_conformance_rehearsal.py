@@ -161,6 +161,9 @@ class Frames:
     def frame(self, buffer: bytes) -> int | None:
         return 1 + int(buffer[:1]) if buffer else None
 
+    def framed(self, payload: bytes) -> bytes:
+        return b"%d%b" % (len(payload), payload)
+
     def settings(self, site: Site, configured: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
@@ -168,8 +171,7 @@ class Frames:
         return SENT if request.body[1:2] == b"p" else None
 
     def answer(self, told: Told) -> Reply:
-        word = told.occasion.value[:7].encode()
-        return b"%d%b" % (len(word), word)
+        return self.framed(told.occasion.value[:7].encode())
 
     def golden(self) -> Golden:
         raise CannotSay("no sample")
@@ -203,6 +205,7 @@ async def talk(folder: Path, fault: Fault, *frames: bytes, at: int = 0) -> tuple
     [
         (Fault.NONE, 0, b"5TAKEN", 1),
         (Fault.CUT, 500, b"5TA", 1),
+        (Fault.CUT_BODY, 500, b"2TA", 1),
         (Fault.TWICE, 0, b"5TAKEN5TAKEN", 1),
         (Fault.HANG_UP, 0, b"", 1),
         (Fault.SILENCE, 0, b"!", 1),

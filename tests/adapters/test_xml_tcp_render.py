@@ -16,6 +16,7 @@ from adapters.banks.xml_tcp.wire import Envelope, batch_body, resent
 from adapters.contract import Line, Reason
 from schemas.masked import AccountNumber, IdNumber, PersonName
 from tests.adapters.xml_tcp_kit import (
+    ACCOUNT,
     AT,
     BATCH,
     DATA,
@@ -235,6 +236,13 @@ def test_key_never_shows(tmp_path: Path, bank: XmlTcpBank) -> None:
     with pytest.raises(ValueError, match="at least 16 bytes") as caught:
         XmlTcpBank.from_settings("bank_b", short)
     assert "canary" not in str(caught.value)
+
+
+def test_fiscal_accounts_are_not_printed(tmp_path: Path) -> None:
+    """The accounts whose statements are read show in no representation of the settings that name them."""
+    agreed = settings(tmp_path)
+    assert agreed.debit_accounts == (ACCOUNT,)
+    assert ACCOUNT not in repr(agreed) + str(agreed)
 
 
 def test_largest_submission_fits_its_frame(tmp_path: Path) -> None:

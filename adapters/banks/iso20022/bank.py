@@ -167,4 +167,10 @@ def _transport(settings: Iso20022Settings) -> SftpTransport:
     return SftpTransport(settings.sftp)
 
 
-PROFILE: Final = Profile("iso20022", Iso20022Settings, Iso20022Adapter, _transport)
+PROFILE: Final = Profile(
+    "iso20022",
+    Iso20022Settings,
+    Iso20022Adapter,
+    _transport,
+    rehearsal="adapters.banks.iso20022.rehearsal:Iso20022Rehearsal",
+)

@@ -4,6 +4,12 @@ from adapters.banks.xml_tcp.bank import XmlTcpBank, transport_of
 from adapters.banks.xml_tcp.settings import XmlTcpSettings
 from adapters.contract import Profile
 
-PROFILE = Profile("xml_tcp", XmlTcpSettings, XmlTcpBank.from_settings, transport_of)
+PROFILE = Profile(
+    "xml_tcp",
+    XmlTcpSettings,
+    XmlTcpBank.from_settings,
+    transport_of,
+    rehearsal="adapters.banks.xml_tcp.rehearsal:XmlTcpRehearsal",
+)
 
 __all__ = ["PROFILE", "XmlTcpBank", "XmlTcpSettings"]

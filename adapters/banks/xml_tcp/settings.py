@@ -30,7 +30,9 @@ class XmlTcpSettings(BaseModel):
     channel: str = Field(pattern=r"^[0-9A-Za-z]{1,20}$")
     corporation: str = Field(pattern=r"^[0-9A-Za-z]{1,20}$")  # CORPNO
     mac_key_file: KeyFile  # the key as the bank gave it, at least 16 bytes; a final line break is not part of it
-    debit_accounts: tuple[_Account, ...] = Field(min_length=1, max_length=100)  # whose returns and statements are read
+    debit_accounts: tuple[_Account, ...] = Field(  # whose returns and statements are read; accounts are not printed
+        min_length=1, max_length=100, repr=False
+    )
     own_bank_numbers: tuple[_BankNumber, ...] = ()  # CNAPS numbers that need no BANKNO; none = no line needs one
 
     # The agreement with the bank.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters.conformance import expect
 from adapters.conformance.case import Broken, NotApplicable, case, require
+from adapters.conformance.counterpart import Fault, Mishap, Party
+from adapters.conformance.hearing import Collected
 from adapters.conformance.kit import Kit
-from adapters.conformance.rehearsal import Occasion, RehearsesCallbacks, Request
-from adapters.conformance.room import Room
+from adapters.conformance.rehearsal import Occasion, RehearsesCallbacks, Request, Said
+from adapters.conformance.room import Bank, Room
 from adapters.conformance.tree import FileBank
 from adapters.contract import (
     AnswerKind,
@@ -29,9 +32,7 @@ async def _published(kit: Kit) -> AsyncIterator[tuple[Room, list[Artefact]]]:
     """A room in which the bank has told results, and the artefacts with the news in them."""
     async with kit.room() as room:
         await room.answer_to_submission(Occasion.TAKEN)
-        await room.results(
-            room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1), room.said(Occasion.CREDITED, line=2)
-        )
+        await room.results(*_news(room))
         found = [artefact for artefact, _ in (await room.collect()).artefacts]
         if (called := room.call()) is not None:
             found.append(called.artefact)
@@ -40,6 +41,12 @@ async def _published(kit: Kit) -> AsyncIterator[tuple[Room, list[Artefact]]]:
         if not found:
             raise NotApplicable("this bank neither publishes files nor calls back")
         yield room, found
+
+
+def _news(room: Room) -> tuple[Said, ...]:
+    """A credit, a refusal, and where the bank's returns come late one of these, so that each list has something."""
+    last = Occasion.RETURNED if room.can.return_horizon_days else Occasion.CREDITED
+    return room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1), room.said(last, line=2, booking=2)
 
 
 def _positions(size: int) -> list[int]:
@@ -73,10 +80,15 @@ async def artefact_torn(kit: Kit) -> None:
                 require(not closing, f"an artefact with a torn character at byte {at} is believed")
 
 
-@case("bad-file-alone", "One unreadable file hides none of the others.")
+@case("bad-file-alone", "One unreadable file, or page of a list, hides none of the others.")
 async def bad_file_alone(kit: Kit) -> None:
     async with kit.room() as room:
-        bank = _files(room)
+        _publishes(room)
+        bank = room.bank
+        if not isinstance(bank, FileBank):
+            room.reaches = False
+            await _bad_page_alone(kit)
+            return
         await room.answer_to_submission(Occasion.TAKEN)
         before = bank.snapshot()
         room.bank.script.lines = (room.said(Occasion.CREDITED),)
@@ -95,26 +107,56 @@ async def bad_file_alone(kit: Kit) -> None:
         )
 
 
+async def _bad_page_alone(kit: Kit) -> None:
+    """What is published is asked for: spoil each answer of a round in turn, once, and hear everything all the same."""
+    async with kit.room() as room:
+        await _tell(room)
+        whole = _heard(room, await room.collect())
+        asked = room.record.questions
+        require(whole, "collect() tells nothing though the bank has published")
+    beside = False
+    for spared in range(asked):
+        async with kit.room() as room:
+            await _tell(room)
+            room.bank.mishap = Mishap(Fault.WRONG_ENCODING, Party.QUESTION, spares=spared, hits=1)
+            first = await room.collect(may_raise=True)
+            beside |= bool(first.evidence)
+            rest = await room.collect(first.artefacts[-1][1] if first.artefacts else "")
+            require(whole <= _heard(room, first, rest), f"news are lost when answer {spared + 1} of a round is spoiled")
+    require(beside, "where one answer of a round is spoiled, nothing of what the others say is given")
+
+
+async def _tell(room: Room) -> None:
+    await room.answer_to_submission(Occasion.TAKEN)
+    room.bank.script.lines, room.bank.script.on_question = _news(room), Occasion.RESULTS
+
+
+def _heard(room: Room, *collected: Collected) -> set[tuple[int, Proof]]:
+    """Which line (by its place) was told what."""
+    places = {line.reference: place for place, line in enumerate(room.received().lines)}
+    evidence = [each for one in collected for each in one.evidence if each.reference in places]
+    return {(places[each.reference or ""], each.proof) for each in evidence}
+
+
 @case("collected-until-settled", "What was fetched and not committed is fetched again; fetching moves nothing.")
 async def collected_until_settled(kit: Kit) -> None:
     async with _published(kit) as (room, _):
-        bank = _files(room)
+        bank = _publishes(room)
         before = bank.snapshot()
         first = [artefact for artefact, _ in (await room.collect()).artefacts]
         again = [artefact for artefact, _ in (await room.collect()).artefacts]
         require(first, "collect() gives nothing though the bank has published")
         require(
-            [artefact.sha256 for artefact in first] == [artefact.sha256 for artefact in again],
+            [_same(room, artefact) for artefact in first] == [_same(room, artefact) for artefact in again],
             "the same cursor does not give the same artefacts: a crash before the commit would lose them",
         )
         require(bank.snapshot() == before, "collect() changed something at the bank before anything was committed")
         cursors = (await room.collect()).artefacts
         rest = await room.collect(cursors[-1][1])
         require(not rest.artefacts, "the cursor after the last artefact gives artefacts again")
-        after_first = [artefact.sha256 for artefact, _ in (await room.collect(cursors[0][1])).artefacts]
-        require(
-            after_first == [artefact.sha256 for artefact in first[1:]], "the cursor after the first loses or repeats"
-        )
+        after_first = [_same(room, artefact) for artefact, _ in (await room.collect(cursors[0][1])).artefacts]
+        expected = [_same(room, artefact) for artefact in first[1:]]
+        require(after_first == expected, "the cursor after the first loses or repeats")
 
 
 @case(
@@ -122,31 +164,37 @@ async def collected_until_settled(kit: Kit) -> None:
 )
 async def settle_repeatable(kit: Kit) -> None:
     async with _published(kit) as (room, artefacts):
-        bank = _files(room)
+        bank = _publishes(room)
         arrivals = len(room.record.arrivals)
         for artefact in artefacts[:1]:
             await room.settle(artefact)
             settled = bank.snapshot()
             await room.settle(artefact)
             require(bank.snapshot() == settled, "settling the same artefact again changed something")
-        rest = {artefact.sha256 for artefact, _ in (await room.collect()).artefacts}
+        rest = {_same(room, artefact) for artefact, _ in (await room.collect()).artefacts}
         require(
-            {artefact.sha256 for artefact in artefacts[1:]} <= rest,
+            {_same(room, artefact) for artefact in artefacts[1:]} <= rest,
             "settling one artefact took others away that nobody had settled",
         )
         for artefact in artefacts[1:]:
             await room.settle(artefact)
-        await room.results(room.said(Occasion.RETURNED, booking=2))
+        await room.results(room.said(Occasion.RETURNED, booking=3), *_news(room)[1:])
         news = (await room.collect(room.cursor)).artefacts
         require(not news, "an artefact that was heard comes again under its cursor")
         require(len(room.record.arrivals) == arrivals, "settling sent something that pays")
 
 
-def _files(room: Room) -> FileBank:
+def _same(room: Room, artefact: Artefact) -> object:
+    """What makes two artefacts the same: their bytes. An answer to a question may bear number and time of it, and is
+    the same when it proves the same."""
+    if isinstance(room.bank, FileBank):
+        return artefact.sha256
+    return tuple(dataclasses.replace(each, artefact=None) for each in room.parse(artefact) or ())
+
+
+def _publishes(room: Room) -> Bank:
     if AnswerKind.FILE not in room.can.answers:
-        raise NotApplicable("this bank publishes no files")
-    if not isinstance(room.bank, FileBank):
-        raise NotApplicable("what this bank publishes is asked for in requests; the kit keeps trees of files only")
+        raise NotApplicable("this bank publishes nothing")
     return room.bank
 
 

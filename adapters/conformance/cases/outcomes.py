@@ -36,9 +36,14 @@ async def credited(kit: Kit) -> None:
         for number, line in enumerate(room.received().lines):
             for each in expect.line_is(heard, line.reference, {Proof.CREDITED}, "of a credited line"):
                 require(each.reference == line.reference, "a credit is told of a submission, not of its line")
+                # What the answers of a bank do not say of a booking, its statement has to.
+                stated = room.paid(line.reference)
                 if room.can.answers_carry_amounts:
                     require(each.amount_fen == line.amount_fen, "a credit is told with another amount, or none")
-                require(each.post_date is not None, "a credit is told without the day of its booking")
+                else:
+                    amounts = {entry.amount_fen for entry in stated}
+                    require(amounts == {line.amount_fen}, "neither answers nor a statement tell the credited amount")
+                require(each.post_date is not None or stated, "a credit is told without the day of its booking")
                 require(each.host_reference, "a credit is told without the bank's own reference")
             require(_core(room, room.received(), number, heard) == ("CREDITED", False), "the core does not take it")
 
@@ -90,12 +95,16 @@ async def wrong_amount(kit: Kit) -> None:
         heard = await room.results(room.said(Occasion.CREDITED, amount_fen=short))
         for one in heard:
             for each in one.of(line.reference):
-                if each.proof is Proof.CREDITED:
+                if each.proof is Proof.CREDITED and (room.can.answers_carry_amounts or each.amount_fen is not None):
                     require(each.amount_fen == short, "a credit of less than was approved is told as the approved one")
         expect.line_is(heard, line.reference, {Proof.CREDITED, Proof.IN_DOUBT}, "of a line credited with less")
+        amounts = {entry.amount_fen for entry in room.paid(line.reference)}
+        require(amounts <= {short}, "a statement of less than was approved is told as the approved amount")
         if room.can.answers_carry_amounts:
             state, conflict = _core(room, room.received(), 0, heard)
             require(conflict or state == "IN_DOUBT", f"a fee was taken, and the payout is {state} without a conflict")
+        else:
+            require(amounts, "neither answers nor a statement tell that less was credited than was approved")
 
 
 @case(

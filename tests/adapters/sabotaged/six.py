@@ -9,14 +9,18 @@ import dataclasses
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from adapters.banks.iso20022.bank import PROFILE as ISO20022
+from adapters.banks.iso20022.bank import Iso20022Adapter
 from adapters.banks.json_https import PROFILE as JSON_HTTPS
 from adapters.banks.json_https import JsonHttpsBank
 from adapters.banks.rcc_file import PROFILE as RCC_FILE
 from adapters.banks.rcc_file.bank import RccFileAdapter
 from adapters.banks.rcc_file.wire import CRLF, sm3_hex
+from adapters.banks.xml_tcp import PROFILE as XML_TCP
+from adapters.banks.xml_tcp import XmlTcpBank
 from adapters.contract import Artefact, Evidence, Line, Profile, Proof, Reason, Rendered, Submission
 from adapters.wire.http import AnswerLost, HttpWire
 from adapters.wire.sftp import SftpWire
@@ -119,8 +123,15 @@ class DuplicateIsRejected(JsonHttpsBank):
         ]
 
 
-def sabotaged(adapter: type[JsonHttpsBank | RccFileAdapter]) -> Profile:
+def sabotaged(adapter: type[Any]) -> Profile:
     """The profile that ships, with this adapter in it."""
-    if issubclass(adapter, JsonHttpsBank):
-        return dataclasses.replace(JSON_HTTPS, adapter=adapter.from_settings)
-    return dataclasses.replace(RCC_FILE, adapter=adapter)
+    profile = next(profile for parent, profile in HONEST.items() if issubclass(adapter, parent))
+    return dataclasses.replace(profile, adapter=getattr(adapter, "from_settings", adapter))
+
+
+HONEST: Final[Mapping[type[Any], Profile]] = {
+    JsonHttpsBank: JSON_HTTPS,
+    RccFileAdapter: RCC_FILE,
+    XmlTcpBank: XML_TCP,
+    Iso20022Adapter: ISO20022,
+}
