@@ -13,9 +13,10 @@ from typing import Any
 from adapters.conformance import people
 from adapters.conformance.case import Broken
 from adapters.conformance.counterpart import Fault, Mishap, Party
+from adapters.conformance.finding import rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
-from adapters.conformance.rehearsal import Kind, Rehearsal, Site
+from adapters.conformance.rehearsal import Golden, Kind, Rehearsal, Site
 from adapters.conformance.room import HANG_SECONDS, Bank, Room
 from adapters.conformance.streams import HttpBank, TcpBank
 from adapters.conformance.tree import FileBank
@@ -46,12 +47,22 @@ class Kit:
     def section(self, port: int) -> dict[str, Any]:
         return self.rehearsal.settings(Site(self.folder, port), self.configured)
 
-    def adapter(self, configured: Mapping[str, Any] | None = None) -> BankAdapter:
+    def adapter(self) -> BankAdapter:
         """An adapter that leads nowhere, for what is pure."""
-        chosen = self.configured if configured is None else configured
-        section = self.rehearsal.settings(Site(self.folder, 1), chosen)
-        made: BankAdapter = self.profile.adapter(self.name, self.profile.settings.model_validate(section))
+        made: BankAdapter = self.profile.adapter(self.name, self.profile.settings.model_validate(self.section(1)))
         return made
+
+    def as_in_the_manual(self) -> tuple[BankAdapter, Golden]:
+        """The sample, and an adapter as the rehearsal itself would configure it, whatever an operator configured.
+
+        Both come from a rehearsal of their own, in a directory of their own: nothing of this run leaks into them.
+        """
+        folder = self.folder / "manual"
+        folder.mkdir(exist_ok=True)
+        Keys(folder)
+        rehearsal = rehearsal_of(self.profile)
+        settings = self.profile.settings.model_validate(rehearsal.settings(Site(folder, 1), {}))
+        return self.profile.adapter(self.name, settings), rehearsal.golden()
 
     @asynccontextmanager
     async def room(

@@ -4,8 +4,8 @@ Why there is one
 ----------------
 
 The kit brings the servers, the keys, the faults, the people to be paid, and the judgement. It does not know how *your*
-bank writes "credited". That is what a rehearsal says, in four methods, and nothing else: it has no server, no clock,
-no state, and it never decides what happens. Write it from the bank's manual, not from your adapter: a rehearsal that
+bank writes "credited". That is what a rehearsal says, in four methods, and nothing else: it has no server and no
+clock, and it never decides what happens. Write it from the bank's manual, not from your adapter: a rehearsal that
 shares the adapter's encoder makes the same mistake twice, and the kit sees nothing.
 
 ``Profile.rehearsal`` names it as ``"package.module:ATTRIBUTE"``: a class, or a function, called without arguments.
@@ -33,7 +33,8 @@ The four methods
     ``recorded.py`` makes this method out of recorded exchanges.
 
 ``golden()``
-    One submission from the bank's manual and the exact bytes that the manual shows for it.
+    One submission from the bank's manual and the exact bytes that the manual shows for it. It is asked of a rehearsal
+    of its own, after ``settings(site, {})``.
 
 A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)``; a bank of files has
 ``directories``, those that it keeps before anything arrives.
@@ -41,10 +42,12 @@ A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has
 How each kind of bank is asked
 ------------------------------
 
+In a case the kit sends one submission, mostly of three lines, and then has the bank say things about it.
+
 ``Kind.HTTP`` and ``Kind.TCP``: ``answer`` is called for each request or frame that arrives. ``told.request`` is that
 request. When it is a submission, ``told.occasion`` is what the bank says of it (``TAKEN``, ``FORMAT_REFUSED``...).
 When it is a question, ``told.occasion`` is ``NOT_FOUND``, ``TAKEN`` (it has it, no line is worked on yet) or
-``RESULTS`` (it says something about each of ``told.lines``); a question that your adapter asks in several requests
+``RESULTS`` (it says something about each of ``told.lines``, and nothing of the others); a question that your adapter asks in several requests
 (head, then pages) calls it several times with the same ``told`` but for the request. A question about a submission
 or line that nobody sent (a ping) has ``told.submission`` None and ``told.occasion`` ``NOT_FOUND``.
 
@@ -263,7 +266,8 @@ SFTP_USER: Final = "gateway"
 
 
 class Rehearsal(Protocol):
-    """Plays one bank. Pure: it opens no connection, keeps no state, asks no clock."""
+    """Plays one bank. It opens no connection, asks no clock, and keeps nothing but what its settings say (a framing, an
+    encoding) and the keys that it made. One serves a whole run, in which what is configured does not change."""
 
     @property
     def kind(self) -> Kind: ...

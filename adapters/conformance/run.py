@@ -7,7 +7,6 @@ interrupted by an alarm, where the run has the main thread to itself.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import signal
 import tempfile
 import threading
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -24,19 +22,16 @@ from pydantic import ValidationError
 
 from adapters.conformance import cases as _registered  # noqa: F401
 from adapters.conformance.case import CASES, Broken, Case, NotApplicable, Result, Verdict
+from adapters.conformance.finding import CannotCheck, locator_of, rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
 from adapters.conformance.kit import Kit
-from adapters.conformance.rehearsal import CannotSay, Rehearsal
+from adapters.conformance.rehearsal import CannotSay
 from adapters.contract import Profile
-from adapters.registry import GROUP, load
+from adapters.registry import load
 
 CASE_SECONDS: Final = 60
 LEAST_LINES: Final = 3
-
-
-class CannotCheck(Exception):
-    """The profile cannot be checked; the message says what is missing."""
 
 
 class Hung(Exception):
@@ -66,30 +61,6 @@ class Report:
             "passed": self.passed,
             "failed": self.failed,
         }
-
-
-def rehearsal_of(profile: Profile) -> Rehearsal:
-    """The profile's rehearsal; CannotCheck where there is none or it cannot be loaded."""
-    if not profile.rehearsal:
-        raise CannotCheck(
-            f"profile {profile.name} ships no rehearsal: name one in Profile(rehearsal='package.module:ATTRIBUTE');"
-            " adapters/conformance/rehearsal.py is its manual"
-        )
-    module, _, attribute = profile.rehearsal.partition(":")
-    try:
-        made: Rehearsal = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise CannotCheck(f"the rehearsal {profile.rehearsal} cannot be loaded: {error}") from error
-    missing = [name for name in ("kind", "settings", "read", "answer", "golden") if not hasattr(made, name)]
-    if missing:
-        raise CannotCheck(f"the rehearsal {profile.rehearsal} lacks {', '.join(missing)}")
-    return made
-
-
-def locator_of(profile_name: str) -> str:
-    """ "module:attribute" of an installed profile, for another process; "" where there is none."""
-    found = [entry.value for entry in entry_points(group=GROUP) if entry.name == profile_name]
-    return found[0] if len(found) == 1 else ""
 
 
 def check_installed(

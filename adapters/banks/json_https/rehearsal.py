@@ -47,7 +47,7 @@ class JsonHttpsRehearsal:
 
     def settings(self, site: Site, configured: Mapping[str, Any]) -> dict[str, Any]:
         ours = configured.get("signing_algorithm", _RSA)
-        self._algorithm = configured.get("bank_signing_algorithm", self._algorithm)
+        self._algorithm = configured.get("bank_signing_algorithm", _RSA)
         signing, public, id_key = (site.folder / name for name in ("signing.pem", "bank.pem", "id.key"))
         signing.write_bytes(
             self._key("gateway", ours).private_bytes(

@@ -35,8 +35,8 @@ _BREAKING = ("周|吴", "郑<b>王", 'A","B', "冯&陈", "褚\t卫", "蒋  沈")
 
 @case("golden-bytes", "The sample of the bank's manual is written byte for byte.", essential=True)
 async def golden_bytes(kit: Kit) -> None:
-    golden = kit.rehearsal.golden()
-    rendered = kit.adapter({}).render(golden.submission, golden.lines, golden.at)
+    adapter, golden = kit.as_in_the_manual()
+    rendered = adapter.render(golden.submission, golden.lines, golden.at)
     if rendered.payload != golden.payload:
         pairs = zip(rendered.payload, golden.payload, strict=False)
         at = next((at for at, (one, other) in enumerate(pairs) if one != other), None)
