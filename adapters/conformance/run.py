@@ -21,7 +21,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from adapters.conformance import cases as _registered  # noqa: F401
-from adapters.conformance.case import CASES, Broken, Case, NotApplicable, Result, Verdict
+from adapters.conformance.case import CASES, Blank, Broken, Case, NotApplicable, Result, Verdict
 from adapters.conformance.finding import CannotCheck, locator_of, rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
@@ -48,6 +48,11 @@ class Report:
     @property
     def failed(self) -> list[str]:
         return [result.case.id for result in self.results if result.verdict is Verdict.FAILED]
+
+    @property
+    def blanks(self) -> list[str]:
+        """What is not written yet, each once, in the order in which the run met it."""
+        return list(dict.fromkeys(result.reason for result in self.results if result.is_blank))
 
     @property
     def passed(self) -> int:
@@ -117,6 +122,8 @@ def _can_be_built(kit: Kit) -> None:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise CannotCheck(f"the settings that the rehearsal gives do not hold: {'; '.join(faults)}") from None
+    except NotImplementedError as error:
+        raise CannotCheck(f"nothing can be checked before this is written: {Blank.of(error)}") from None
     if lines < LEAST_LINES:
         raise CannotCheck(f"the cases need {LEAST_LINES} lines in a submission, and max_lines is {lines}")
 
@@ -139,26 +146,27 @@ async def _run(kit: Kit, chosen: list[Case], tell: Callable[[Result], None]) -> 
 
 async def _one(kit: Kit, case: Case) -> Result:
     started = time.monotonic_ns()
-    verdict, reason = Verdict.PASSED, ""
+    verdict, reason, is_blank = Verdict.PASSED, "", False
     try:
         with _alarm():
             await case.run(kit)
     except Broken as broken:
-        verdict, reason = Verdict.FAILED, str(broken)
+        verdict, reason, is_blank = Verdict.FAILED, str(broken), isinstance(broken, Blank)
         kit.watch.note("the kit's own words", reason)
     except (NotApplicable, CannotSay) as silent:
         verdict, reason = Verdict.NOT_APPLICABLE, str(silent)
         if case.essential(kit.adapter().capabilities()):
             verdict, reason = Verdict.FAILED, f"without this case nothing is proved, and the rehearsal says: {silent}"
-    except NotImplementedError:
-        verdict, reason = Verdict.FAILED, "NotImplementedError was raised; only cancel() may"
+    except NotImplementedError as error:
+        kit.watch.raised(error)
+        verdict, reason, is_blank = Verdict.FAILED, str(Blank.of(error)), True
     except Hung:
         verdict, reason = Verdict.FAILED, f"the adapter blocks everything for more than {CASE_SECONDS} s"
     except Exception as error:
         # The type and the place, never the text: it may quote a line.
         kit.watch.raised(error)
         verdict, reason = Verdict.FAILED, f"{type(error).__name__} was raised {_place(error)}"
-    return Result(case, verdict, reason, (time.monotonic_ns() - started) // 1_000_000)
+    return Result(case, verdict, reason, is_blank, (time.monotonic_ns() - started) // 1_000_000)
 
 
 def _place(error: BaseException) -> str:
