@@ -124,8 +124,11 @@ def print_report(report: Report) -> None:
     say("")
     say(f"{report.adapter}: {summary['passed']} of {summary['cases']} promises kept")
     for result in report.results:
-        if result.verdict is Verdict.FAILED:
+        if result.verdict is Verdict.FAILED and not result.is_blank:
             say(f"  {result.case.id}: {result.reason}")
     if report.blanks:
-        say(f"to be written next ({report.blanks[0].removeprefix('a blank: ')})")
+        waiting = sum(result.is_blank for result in report.results)
+        say(f"{waiting} promises wait for what is not written yet; the first of these comes next:")
+        for reminder in report.blanks:
+            say(f"  {reminder}")
     say(json.dumps(summary, ensure_ascii=False, separators=(",", ":")))
