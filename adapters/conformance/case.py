@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from adapters.conformance import people
 from adapters.contract import Capabilities
 
 if TYPE_CHECKING:
@@ -18,6 +19,18 @@ Essential = Callable[[Capabilities], bool]
 
 class Broken(Exception):
     """The promise is broken; the text says how, in plain words and without a name, an account or an ID number."""
+
+
+class Blank(Broken):
+    """Something is not written yet; the text is the author's own reminder of what belongs there."""
+
+    @classmethod
+    def of(cls, error: NotImplementedError, what: str = "") -> Blank:
+        """The reminder, unless it quotes somebody; ``what`` is the call that met it."""
+        reminder = str(error)
+        if not reminder or any(canary in reminder for canary in people.canaries(people.KNOWN)):
+            return cls(f"{what or 'a call'} raised NotImplementedError without a word of its own; only cancel() may")
+        return cls(f"a blank: {reminder}")
 
 
 class NotApplicable(Exception):
@@ -51,6 +64,7 @@ class Result:
     case: Case
     verdict: Verdict
     reason: str = ""
+    is_blank: bool = False
     milliseconds: int = 0
 
 

@@ -76,6 +76,7 @@ class Kit:
     ) -> AsyncIterator[Room]:
         """A room whose bank commits ``fault``; ``closed``: nobody listens; ``stranger``: somebody else does."""
         self.rooms += 1
+        self.adapter().capabilities()  # a blank of the adapter is told before one of its rehearsal
         bank = self._bank()
         bank.mishap = Mishap(fault, party, at)
         await bank.start(self.keys, stranger=stranger)

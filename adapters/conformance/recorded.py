@@ -3,13 +3,15 @@
 A folder holds one file for each thing that the bank says, named as you like, mostly for the occasion: ``TAKEN.txt``,
 ``CREDITED.txt``. Replace whatever differs from case to case by a placeholder in double braces. An occasion that the
 bank has no words for gets a file that ends in ``.cannot`` instead, with the reason in it, for everybody to read; where
-there is neither, the reason is that nothing was recorded.
+there is neither, the reason is that nothing was recorded. One that ends in ``.blank`` says
+what is still to be recorded, and fails until one of the other two is there.
 
 Placeholders of every file: ``submission``, ``count`` and ``total_fen``, ``total_yuan`` (of the submission), ``day``
 (yyyyMMdd), ``day_iso``, ``serial``, ``wall_seconds`` (unix), ``told_count``, ``told_fen``, ``told_yuan`` (of the lines
 that the bank speaks of), and ``lines``: for each of them the file of its occasion, joined. In a file of a line also
 ``reference``, ``account``, ``name``, ``number``, ``amount_fen``, ``amount_yuan``, ``booking`` and ``text``. Give more
-by keyword. A placeholder that nobody fills is an error, never an empty text.
+by keyword. A placeholder that nobody fills is an error, never an empty text. Where the bank's format has fixed widths, a
+format as Python writes it goes behind a colon: ``{{amount_yuan:0>15}}``.
 
 An HTTP answer begins with its status and headers, as they travel, and a blank line::
 
@@ -28,7 +30,7 @@ from typing import Final
 from adapters.conformance.rehearsal import CannotSay, HttpReply, Said, Told
 from schemas.money import yuan_text_from_fen
 
-_PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)\}\}")
+_PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)(?::([^{}]*))?\}\}")
 
 
 class Recorded:
@@ -69,6 +71,8 @@ class Recorded:
             return file.read_bytes().decode("utf-8")
         if cannot.is_file():
             raise CannotSay(cannot.read_text(encoding="utf-8").strip())
+        if (blank := self._folder / f"{name}.blank").is_file():
+            raise NotImplementedError(f"{self._folder.name}/{name}.txt: {' '.join(blank.read_text('utf-8').split())}")
         raise CannotSay(f"nothing is recorded as {name}.txt")
 
 
@@ -76,7 +80,7 @@ def _filled(name: str, template: str, values: dict[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:
             raise ValueError(f"{name}.txt has a placeholder {match[1]!r} that nobody fills")
-        return values[match[1]]
+        return format(values[match[1]], match[2] or "")
 
     return _PLACEHOLDER.sub(value, template)
 

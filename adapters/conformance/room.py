@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.conformance import people
-from adapters.conformance.case import Broken, NotApplicable, require
+from adapters.conformance.case import Blank, Broken, NotApplicable, require
 from adapters.conformance.counterpart import Fault, Record, wall_time
 from adapters.conformance.hearing import Collected, Heard
 from adapters.conformance.rehearsal import Occasion, Received, RehearsesCallbacks, Said, Told
@@ -176,6 +176,8 @@ class Room:
         except Unreadable as error:
             self.kit.watch.raised(error)
             return None
+        except NotImplementedError as error:
+            raise Blank.of(error, "parse()") from None
         except Exception as error:
             self.kit.watch.raised(error)
             raise Broken(f"parse() raised {type(error).__name__}; what cannot be read is Unreadable") from None
@@ -274,7 +276,7 @@ class Room:
             async with asyncio.timeout(HANG_SECONDS) as limit, self.transport.wire() as wire:
                 evidence = await call(wire)
         except NotImplementedError as error:
-            raise Broken(f"{what}() raised NotImplementedError; only cancel() may") from error
+            raise Blank.of(error, f"{what}()") from None
         except Broken:
             raise
         except Exception as error:
@@ -314,6 +316,8 @@ class Room:
         if self.record.broken_rehearsal is not None:
             error = self.record.broken_rehearsal
             self.kit.watch.raised(error)
+            if isinstance(error, NotImplementedError):
+                raise Blank.of(error, "the rehearsal") from None
             raise Broken(f"the rehearsal (or what it was asked) failed: {type(error).__name__}: {error}")
 
     def leave(self) -> None:

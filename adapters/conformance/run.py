@@ -7,10 +7,13 @@ interrupted by an alarm, where the run has the main thread to itself.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sysconfig
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from adapters.conformance import cases as _registered  # noqa: F401
-from adapters.conformance.case import CASES, Broken, Case, NotApplicable, NotConfigured, Result, Verdict
+from adapters.conformance.case import CASES, Blank, Broken, Case, NotApplicable, NotConfigured, Result, Verdict
 from adapters.conformance.finding import CannotCheck, locator_of, rehearsal_of
 from adapters.conformance.hearing import Core
 from adapters.conformance.keys import Keys
@@ -32,6 +35,7 @@ from adapters.registry import load
 
 CASE_SECONDS: Final = 60
 LEAST_LINES: Final = 3
+_STANDARD_LIBRARY: Final = sysconfig.get_paths()["stdlib"] + os.sep
 
 
 class Hung(Exception):
@@ -48,6 +52,11 @@ class Report:
     @property
     def failed(self) -> list[str]:
         return [result.case.id for result in self.results if result.verdict is Verdict.FAILED]
+
+    @property
+    def blanks(self) -> list[str]:
+        """What is not written yet, each once, in the order in which the run met it."""
+        return list(dict.fromkeys(result.reason for result in self.results if result.is_blank))
 
     @property
     def passed(self) -> int:
@@ -117,6 +126,8 @@ def _can_be_built(kit: Kit) -> None:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise CannotCheck(f"the settings that the rehearsal gives do not hold: {'; '.join(faults)}") from None
+    except NotImplementedError:
+        return  # the first case that meets the blank tells it, and every other one
     if lines < LEAST_LINES:
         raise CannotCheck(f"the cases need {LEAST_LINES} lines in a submission, and max_lines is {lines}")
 
@@ -139,34 +150,45 @@ async def _run(kit: Kit, chosen: list[Case], tell: Callable[[Result], None]) -> 
 
 async def _one(kit: Kit, case: Case) -> Result:
     started = time.monotonic_ns()
-    verdict, reason = Verdict.PASSED, ""
+    verdict, reason, is_blank = Verdict.PASSED, "", False
     try:
         with _alarm():
             await case.run(kit)
     except Broken as broken:
-        verdict, reason = Verdict.FAILED, str(broken)
+        verdict, reason, is_blank = Verdict.FAILED, str(broken), isinstance(broken, Blank)
         kit.watch.note("the kit's own words", reason)
     except (NotApplicable, CannotSay) as silent:
         verdict, reason = Verdict.NOT_APPLICABLE, str(silent)
-        if not isinstance(silent, NotConfigured) and case.essential(kit.adapter().capabilities()):
+        if not isinstance(silent, NotConfigured) and _is_essential(kit, case):
             verdict, reason = Verdict.FAILED, f"without this case nothing is proved, and the rehearsal says: {silent}"
-    except NotImplementedError:
-        verdict, reason = Verdict.FAILED, "NotImplementedError was raised; only cancel() may"
+    except NotImplementedError as error:
+        kit.watch.raised(error)
+        verdict, reason, is_blank = Verdict.FAILED, str(Blank.of(error)), True
     except Hung:
         verdict, reason = Verdict.FAILED, f"the adapter blocks everything for more than {CASE_SECONDS} s"
     except Exception as error:
         # The type and the place, never the text: it may quote a line.
         kit.watch.raised(error)
         verdict, reason = Verdict.FAILED, f"{type(error).__name__} was raised {_place(error)}"
-    return Result(case, verdict, reason, (time.monotonic_ns() - started) // 1_000_000)
+    return Result(case, verdict, reason, is_blank, (time.monotonic_ns() - started) // 1_000_000)
+
+
+def _is_essential(kit: Kit, case: Case) -> bool:
+    try:
+        return case.essential(kit.adapter().capabilities())
+    except NotImplementedError:
+        return False  # nobody knows yet; another case tells the blank
 
 
 def _place(error: BaseException) -> str:
-    """The innermost place in the traceback, file and line: where an author has to look."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else "somewhere"
+    """The innermost place outside the standard library, file and line: where an author has to look."""
+    frames = traceback.extract_tb(error.__traceback__)
+    written = [frame for frame in frames if not _is_standard(frame.filename)] or frames
+    return f"at {Path(written[-1].filename).name}:{written[-1].lineno}" if written else "somewhere"
+
+
+def _is_standard(filename: str) -> bool:
+    return filename.startswith((_STANDARD_LIBRARY, "<")) and "site-packages" not in filename
 
 
 @contextmanager

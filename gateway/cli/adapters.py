@@ -21,6 +21,7 @@ from adapters.conformance.run import CannotCheck, Report, check_installed
 from adapters.contract import Evidence
 from gateway import config as configuration
 from gateway.banks import settings_of
+from gateway.cli.scaffolding import new
 from gateway.cli.terminal import console, printable, say, say_error, say_faults
 from gateway.config import ConfigError
 from gateway.states import CONFLICT, Known, State, decide
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
     commands = typer.Typer(name="adapter", help="Adapters of banks: which there are, and whether they conform.")
     commands.command("list")(list_profiles)
     commands.command("check")(check)
+    commands.command("new")(new)
     app.add_typer(commands)
 
 
@@ -122,6 +124,11 @@ def print_report(report: Report) -> None:
     say("")
     say(f"{report.adapter}: {summary['passed']} of {summary['cases']} promises kept")
     for result in report.results:
-        if result.verdict is Verdict.FAILED:
+        if result.verdict is Verdict.FAILED and not result.is_blank:
             say(f"  {result.case.id}: {result.reason}")
+    if report.blanks:
+        waiting = sum(result.is_blank for result in report.results)
+        say(f"{waiting} promises wait for what is not written yet; the first of these comes next:")
+        for reminder in report.blanks:
+            say(f"  {reminder}")
     say(json.dumps(summary, ensure_ascii=False, separators=(",", ":")))

@@ -57,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "adapters.wire",
         "adapters.registry",
         "adapters.conformance",
+        "adapters.scaffold",
         "adapters.sm2",
         "adapters.sms.contract",
         "adapters.sms.link",

@@ -231,6 +231,8 @@ def _must_not_render(room: Room, lines: Sequence[Line], what: str, reference: st
     except ValueError as error:
         room.kit.watch.raised(error)
         return
+    except NotImplementedError:
+        raise
     except Exception as error:
         room.kit.watch.raised(error)
         raise Broken(f"render() raised {type(error).__name__} for {what}; ValueError is due") from None
