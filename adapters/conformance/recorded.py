@@ -10,8 +10,8 @@ Placeholders of every file: ``submission``, ``count`` and ``total_fen``, ``total
 (yyyyMMdd), ``day_iso``, ``serial``, ``wall_seconds`` (unix), ``told_count``, ``told_fen``, ``told_yuan`` (of the lines
 that the bank speaks of), and ``lines``: for each of them the file of its occasion, joined. In a file of a line also
 ``reference``, ``account``, ``name``, ``number``, ``amount_fen``, ``amount_yuan``, ``booking`` and ``text``. Give more
-by keyword. A placeholder that nobody fills is an error, never an empty text. Where the bank's format has fixed widths, a
-format as Python writes it goes behind a colon: ``{{amount_yuan:0>15}}``.
+by keyword. A placeholder that nobody fills is an error, never an empty text. Where the bank's format has fixed widths,
+a format as Python writes it goes behind a colon: ``{{amount_yuan:0>15}}``.
 
 An HTTP answer begins with its status and headers, as they travel, and a blank line::
 

@@ -119,8 +119,9 @@ def next_blank(ran: Ran) -> str:
 
 
 def test_newcomer_is_led_from_nothing_to_a_conforming_adapter(newcomer: Newcomer) -> None:
-    """Each check of the unfinished adapter fails and says which blank comes next; filled, it keeps every promise, beside
-    the shipped ones and as an operator configures it."""
+    """Each check of the unfinished adapter fails and says which blank comes next; filled, it keeps every promise,
+    beside the shipped ones and as an operator configures it.
+    """
     assert NAME in newcomer.gateway.gateway("adapter", "list").out.split()
     for filled, comes_next in (
         ("", "manual.py, capabilities(): "),
