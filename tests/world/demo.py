@@ -1,6 +1,6 @@
 """`make demo`: the main job on one machine, with everything around the gateway simulated, ending in a verdict.
 
-PostgreSQL, a broker, two banks, an SMS centre, a finance desk and the gateway run as processes of their own under one
+PostgreSQL, a broker, four banks, an SMS centre, a finance desk and the gateway run as processes of their own under one
 scaled clock. The desk publishes the county's list; lines fail, answers get lost, money comes back, the desk re-verifies
 and orders again. When all of it has come to rest, an independent checker judges what the banks booked and what finance
 heard. The very last line is one JSON object; the exit status is 1 when anything in it may not be.
