@@ -83,6 +83,7 @@ class Run:
     kill_at: Sequence[float] = ()  # real seconds, never money
     limit_seconds: float = 115
     restart_after: float = 0.3  # real seconds, never money
+    steady_seconds: float = STEADY_SECONDS  # how long rest has to last; real, never money
     lift_pauses: bool = False  # start the gateway again whenever a bank is paused
     await_notices: bool = True  # they sleep from nine in the evening until half past nine
     started: float = field(default_factory=time.monotonic)
@@ -116,7 +117,7 @@ class Run:
                 settled_at = now
             told = seen.notices >= seen.notices_due or now - last_notice > NOTICES_SILENT_SECONDS
             told = told or not self.await_notices
-            if settled_at is not None and now - settled_at >= STEADY_SECONDS and told:
+            if settled_at is not None and now - settled_at >= self.steady_seconds and told:
                 return True
             await asyncio.sleep(LOOK_SECONDS)
         return False
