@@ -24,7 +24,7 @@ from tests.world.world import World
 
 LINES = 200
 LIMIT_SECONDS = 300
-# A bank that credits what it refused leaves nothing open that could be waited for: what it publishes last is read by then.
+# A bank that credits what it refused leaves nothing open to wait for: what it publishes last is read by then.
 BREACHES_READ_SECONDS = 15
 
 
