@@ -90,14 +90,13 @@ class Books:
         ) and not self.count.payouts["queued"]
 
 
-def faults_of(before: Books | None, now: Books, bank: TruthBank) -> Iterator[str]:
+def faults_of(before: Books, now: Books, bank: TruthBank) -> Iterator[str]:
     """What is wrong with the books, or with what they led the bank to do; nothing for a sound gateway."""
     yield from bank.violations
     yield from _bank_faults(now, bank)
     yield from _identity_faults(now)
     yield from _receipt_faults(now)
-    if before is not None:
-        yield from _change_faults(before, now)
+    yield from _change_faults(before, now)
 
 
 def _bank_faults(now: Books, bank: TruthBank) -> Iterator[str]:

@@ -43,10 +43,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """What happens to a process at its ``at``-th await (from 1) of that kind."""
+    """What happens to a process at its ``at``-th await (from 1) of that kind, and whether its leases then run out."""
 
     kind: Kind
     at: int
+    leases_pass: bool = False
 
 
 class Ended(StrEnum):

@@ -137,16 +137,16 @@ class World:
         if process.life.still:
             self.go_on(who)
             process = self.processes[who]
-        self._freeze_line_up()
         ended: Ended = self.do(process.life.run(work(process.gateway), mishap))
         if ended is Ended.DEAD:
             self._replace(who)
+        if mishap is not None and mishap.leases_pass and ended is not Ended.DONE:
+            self.leases_pass()
         return ended
 
     def go_on(self, who: int) -> None:
         """A process that stood still finishes what it was at."""
         if self.processes[who].life.still:
-            self._freeze_line_up()
             self.do(self.processes[who].life.go_on())
 
     def restart(self, who: int) -> None:
@@ -169,18 +169,11 @@ class World:
         self._uptime_seconds += LEASE_SECONDS + 1
         self.do(self._witness.execute(LEASES_PASS))
 
-    def _freeze_line_up(self) -> None:
-        """Tell the bank what was frozen before this step, so that it can see what travels nevertheless."""
-        self.bank.frozen, self.bank.sending = self.do(self._frozen())
-
-    async def _frozen(self) -> tuple[set[int], set[str]]:
-        rows = await self._witness.fetch("SELECT payout_id & 1048575 AS line FROM payouts WHERE conflict_at IS NOT NULL")
-        sending = await self._witness.fetch("SELECT reference FROM submissions WHERE state = 'SENDING'")
-        return {row["line"] for row in rows}, {row["reference"] for row in sending}
-
     def read(self) -> Books:
-        """The books as they stand."""
+        """The books as they stand; the bank is told what is frozen, to see what travels nevertheless."""
         books: Books = self.do(Books.read(self._witness, self.batch_no))
+        self.bank.frozen = books.frozen
+        self.bank.sending = {row["reference"] for row in books.submissions.values() if row["state"] == "SENDING"}
         return books
 
     # -- the end
@@ -189,7 +182,7 @@ class World:
         """Quiet: nothing is lost any more, the bank decides and publishes everything, time passes."""
         for who in range(2):
             self.go_on(who)
-            self.restart(who)
+            self.do(self.processes[who].gateway.store.submissions.ensure_banks([self.bank.name]))
         self.bank.answer, self.bank.asked = Answer.RECEIVED, "truth"
         books = self.read()
         for number in range(rounds):
