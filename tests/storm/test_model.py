@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.storm.model.bugs import BUGS, Patch
 from tests.storm.model.machine import Payouts, Violation
 from tests.storm.model.world import World
+from tests.world.postgres import Server
 
 EXAMPLES = int(os.environ.get("STORM_MODEL_EXAMPLES", "150"))
 STEPS = 25
@@ -35,14 +36,14 @@ def check(examples: int, *phases: Phase) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(postgres: object, migrated_template: str) -> Iterator[World]:
+def world(postgres: Server, migrated_template: str) -> Iterator[World]:
     """One database for all examples of this module."""
     name = "storm_model"
-    opened = World(postgres.create_database(name, migrated_template))  # type: ignore[attr-defined]
+    opened = World(postgres.create_database(name, migrated_template))
     Payouts.world = opened
     yield opened
     opened.close()
-    postgres.drop_database(name)  # type: ignore[attr-defined]
+    postgres.drop_database(name)
 
 
 def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -120,12 +120,24 @@ class TruthBank(ToyBank):
         if self.answer is Answer.LOST_BEFORE:
             raise ConnectionRefusedError
         self._hears()
+        if rendered.transmission > 1:
+            self._take_refusals_back(rendered.submission)
         wire.crossed = True
         items = self._arrive(rendered)
         await asyncio.sleep(0)  # or here: all of it has left, and no answer was read
         if self.answer in NO_ANSWER:
             raise TimeoutError
         return self._reply(items)
+
+    def _take_refusals_back(self, submission: str) -> None:
+        """What every adapter of a file bank does before a file travels again: an older refusal, which says nothing of
+        which transmission it answers, is moved to where nobody collects it."""
+        for number, artefact in enumerate(self.files):
+            rows = json.loads(artefact.content)
+            if artefact.name.startswith("result"):
+                kept = [row for row in rows if row.get("submission") != submission]
+                if kept != rows:
+                    self.files[number] = Artefact.of(artefact.name, json.dumps(kept).encode())
 
     def _arrive(self, rendered: Rendered) -> list[Item]:
         submission, rows = json.loads(rendered.payload)
@@ -228,9 +240,7 @@ class TruthBank(ToyBank):
             self._disprove([item])
             facts = facts if item.number % 2 else []  # a return alone implies its credit
             facts.append(
-                Evidence(
-                    Proof.RETURNED, host_reference=f"R{item.number}", reason=Reason.RETURNED_AFTER_CREDIT, **moved
-                )
+                Evidence(Proof.RETURNED, host_reference=f"R{item.number}", reason=Reason.RETURNED_AFTER_CREDIT, **moved)
             )
         return facts
 
@@ -291,7 +301,7 @@ class TruthBank(ToyBank):
 
     def decide(self, choice: int, fate: str) -> None:
         """Decide one line: credit, reject, return, or break the bank's word about it."""
-        sources = {
+        sources: dict[str, Callable[[Item], bool]] = {
             "credit": lambda i: i.fate is Fate.PENDING,
             "reject": lambda i: i.fate is Fate.PENDING,
             "return": lambda i: i.fate is Fate.CREDITED and i.line not in self.broken,

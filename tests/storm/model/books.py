@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 
 from gateway.states import OPEN, State, effective
+from gateway.store.engine import sql
 from gateway.store.history import verify_chain
 from gateway.store.reads import Count
-from gateway.store.engine import sql
 from tests.storm.model.bank import TruthBank
 
 ATTEMPTS = """
@@ -84,10 +84,13 @@ class Books:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is left that could move by itself."""
-        return not any(
-            state in OPEN and state is not State.HELD and self.attempts[key]["live"] and key[0] not in self.frozen
-            for key, state in self.states.items()
-        ) and not self.count.payouts["queued"]
+        return (
+            not any(
+                state in OPEN and state is not State.HELD and self.attempts[key]["live"] and key[0] not in self.frozen
+                for key, state in self.states.items()
+            )
+            and not self.count.payouts["queued"]
+        )
 
 
 def faults_of(before: Books, now: Books, bank: TruthBank) -> Iterator[str]:

@@ -21,6 +21,7 @@ from gateway.store import evidence, orders, submissions
 from gateway.store.engine import sql
 from gateway.store.orders import _Deciding
 from gateway.store.submissions import Claim, Fenced
+from schemas.v1 import OrderKind
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -61,14 +62,16 @@ def absent_before_settling(patch: pytest.MonkeyPatch) -> None:
 
 def unknown_overwrites_known(patch: pytest.MonkeyPatch) -> None:
     """An answer that nobody understands makes a credit doubtful again."""
-    _patch_cells(patch, {(State.CREDITED, Proof.IN_DOUBT): State.IN_DOUBT, (State.CREDITED, Proof.ABSENT): State.IN_DOUBT})
+    _patch_cells(
+        patch, {(State.CREDITED, Proof.IN_DOUBT): State.IN_DOUBT, (State.CREDITED, Proof.ABSENT): State.IN_DOUBT}
+    )
 
 
 def reissue_while_in_doubt(patch: pytest.MonkeyPatch) -> None:
     """An order may pay again what nobody knows the outcome of."""
     demand, reissue = orders._demand_open_to, _Deciding._reissue
 
-    def demand_less(kind: orders.OrderKind, state: State | None) -> None:
+    def demand_less(kind: OrderKind, state: State | None) -> None:
         if state not in states.DOUBTFUL:
             demand(kind, state)
 
@@ -81,7 +84,9 @@ def reissue_while_in_doubt(patch: pytest.MonkeyPatch) -> None:
         order_no: int,
     ) -> None:
         if latest["live"]:
-            await self._connection.execute(sql("void_attempts"), latest["submission_id"], [latest["reference"]], self._at)
+            await self._connection.execute(
+                sql("void_attempts"), latest["submission_id"], [latest["reference"]], self._at
+            )
         await reissue(self, batch, ledger, payout, latest, order_no)
 
     patch.setattr(orders, "_demand_open_to", demand_less)

@@ -10,8 +10,9 @@ whose coroutines are driven by ``_driven``, one suspension at a time; tasks that
 * **ends**: the answer is there and was never read. All connections are cut (PostgreSQL rolls back what was open), the
   bank hears no more of it, and its tasks are unwound against closed doors. What was asked before is done, what would
   have been asked next is not: with every await as a place to end, that is every state a kill -9 can leave;
-* or **stands still** until it is told to go on, outside transactions only (PostgreSQL ends a session that idles in one,
-  which is the case above) and never between its last look at its lease and the wire: no gateway can see itself stop there.
+* or **stands still** until it is told to go on, outside transactions only (PostgreSQL ends a session that idles in
+  one, which is the case above) and never between its last look at its lease and the wire: no gateway can see itself
+  stop there.
 
 Statements are not cached by the connections, so that the n-th await is the same await when an example is replayed.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -94,7 +93,12 @@ class Payouts(RuleBasedStateMachine):
             self.world.act(who, Gateway.cut_and_render)
 
     @precondition(some(*ASKED_ABOUT))
-    @rule(who=PROCESSES, wait=WAITS, asked=st.sampled_from(["truth", "truth", "twice", "timeout", "unknown"]), mishap=MISHAPS)
+    @rule(
+        who=PROCESSES,
+        wait=WAITS,
+        asked=st.sampled_from(["truth", "truth", "twice", "timeout", "unknown"]),
+        mishap=MISHAPS,
+    )
     def probe(self, who: int, wait: int, asked: str, mishap: Mishap | None) -> None:
         self.world.clock.forward(minutes=wait)
         self.world.bank.asked = asked
@@ -216,6 +220,3 @@ class Payouts(RuleBasedStateMachine):
 def _demand(faults: list[Any]) -> None:
     if faults:
         raise Violation("; ".join(faults))
-
-
-

@@ -26,10 +26,11 @@ from tests.storm.model.books import Books
 from tests.storm.model.life import CountedEngine, Ended, Life, Mishap, task_factory
 
 LEASE_SECONDS = 600  # longer than any example: leases end by ``leases_pass`` alone
-TABLES = (
-    "batches batch_parts fundings refused_lines payouts submissions attempts evidence artefacts callback_events banks "
-    "orders account_bindings notices outbox history leases statements statement_entries statement_differences"
-).split()
+TABLES = [
+    *("batches", "batch_parts", "fundings", "refused_lines", "payouts", "submissions", "attempts", "evidence"),
+    *("artefacts", "callback_events", "banks", "orders", "account_bindings", "notices", "outbox", "history", "leases"),
+    *("statements", "statement_entries", "statement_differences"),
+]
 # The history's trigger would refuse; it is in force again before anything else happens.
 RESET = "; ".join(
     (
@@ -124,9 +125,7 @@ class World:
         self._owners += 1
         store = Store(engine, f"process-{self._owners}", LEASE_SECONDS)
         self.do(store.submissions.ensure_banks([self.bank.name]))
-        gateway = kit.assemble(
-            store, self.bank, self._config, self._tables, self.clock, self._vault, self._key
-        )
+        gateway = kit.assemble(store, self.bank, self._config, self._tables, self.clock, self._vault, self._key)
         return Process(Life(engine), gateway)
 
     # -- steps
