@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 N ?= 100000
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench storm-model lock clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -29,6 +29,11 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench --payouts $(N)
+
+# The model check of CI, longer and with fresh seeds; a failing example prints the steps that replay it.
+EXAMPLES ?= 2000
+storm-model: $(VENV)/.ready
+	STORM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/storm/test_model.py
 
 # Re-resolve both locks; needs `uv`. Neither lock names an index.
 lock:

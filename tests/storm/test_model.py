@@ -15,7 +15,7 @@ from tests.storm.model.world import World
 from tests.world.postgres import Server
 
 EXAMPLES = int(os.environ.get("STORM_MODEL_EXAMPLES", "150"))
-STEPS = 25
+STEPS = 40  # of which about half find something to do
 BOUND = 300  # examples within which a planted bug has to be found
 
 

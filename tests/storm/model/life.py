@@ -10,6 +10,8 @@ whose coroutines are driven by ``_driven``, one suspension at a time; tasks that
 * **ends**: the answer is there and was never read. All connections are cut (PostgreSQL rolls back what was open), the
   bank hears no more of it, and its tasks are unwound against closed doors. What was asked before is done, what would
   have been asked next is not: with every await as a place to end, that is every state a kill -9 can leave;
+* or **loses its line** to PostgreSQL and lives: the answer (of a COMMIT, too) is lost, the work fails, and the same
+  process finds out later what came of it;
 * or **stands still** until it is told to go on, outside transactions only (PostgreSQL ends a session that idles in
   one, which is the case above) and never between its last look at its lease and the wire: no gateway can see itself
   stop there.
@@ -39,6 +41,7 @@ _UNWINDING_SECONDS = 5
 class Kind(StrEnum):
     CUT = "cut"  # ends at the n-th await
     END = "end"  # ends at the n-th await outside a transaction
+    LINE = "line"  # loses its connections at the n-th await
     STOP = "stop"  # stands still at the n-th await outside a transaction
 
 
@@ -54,6 +57,7 @@ class Mishap:
 class Ended(StrEnum):
     DONE = "DONE"
     DEAD = "DEAD"
+    FAILED = "FAILED"  # it lost its line; what it was at is found again later
     STILL = "STILL"
 
 
@@ -88,8 +92,14 @@ class CountedEngine(Engine):
     def connections(self) -> int:
         return self._pool.get_size()
 
+    def lose_line(self) -> None:
+        """Drop every connection; the pool makes new ones."""
+        for holder in self._pool._holders:
+            if holder._con is not None:
+                holder._con.terminate()
+
     def cut(self) -> None:
-        """Close every connection without a word."""
+        """Close every connection without a word, for ever."""
         self._pool.terminate()
 
 
@@ -102,6 +112,7 @@ class Life:
         self.on_the_wire = False  # kept by the bank: a conversation was opened, and no byte has left yet
         self._mishap: Mishap | None = None
         self._awaits = self._outside = 0
+        self._line_lost = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._work: asyncio.Task[Any] | None = None
         self._halted = asyncio.Event()
@@ -114,7 +125,7 @@ class Life:
 
     async def run(self, work: Coroutine[Any, Any, Any], mishap: Mishap | None = None) -> Ended:
         """Do one piece of work until it is done, or the mishap happens. What the work raises is raised."""
-        self._mishap, self._awaits, self._outside = mishap, 0, 0
+        self._mishap, self._awaits, self._outside, self._line_lost = mishap, 0, 0, False
         self._halted.clear()
         token = LIFE.set(self)
         try:
@@ -136,6 +147,8 @@ class Life:
         await asyncio.wait([self._work, halted], return_when=asyncio.FIRST_COMPLETED)
         halted.cancel()
         if self._work.done():
+            if self._line_lost and self._work.exception() is not None:
+                return Ended.FAILED
             self._work.result()
             return Ended.DONE
         if self.still:
@@ -179,6 +192,10 @@ class Life:
             try:
                 yield awaited
                 if due and not self.dead:
+                    if self._mishap is not None and self._mishap.kind is Kind.LINE:
+                        self._line_lost = True
+                        self.engine.lose_line()
+                        raise ConnectionResetError
                     if self._mishap is not None and self._mishap.kind is Kind.STOP:
                         self._going.clear()
                     else:
@@ -197,7 +214,7 @@ class Life:
         self._awaits += 1
         if mishap is None or self.dead:
             return False
-        if mishap.kind is Kind.CUT:
+        if mishap.kind in (Kind.CUT, Kind.LINE):
             return self._awaits == mishap.at
         if self.engine.open_transactions or (self.on_the_wire and mishap.kind is Kind.STOP):
             return False

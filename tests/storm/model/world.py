@@ -139,6 +139,8 @@ class World:
         ended: Ended = self.do(process.life.run(work(process.gateway), mishap))
         if ended is Ended.DEAD:
             self._replace(who)
+        elif ended is Ended.FAILED:
+            self.do(self._until_backends_are_gone())
         if mishap is not None and mishap.leases_pass and ended is not Ended.DONE:
             self.leases_pass()
         return ended
