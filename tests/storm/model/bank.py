@@ -69,7 +69,6 @@ class Item:
     fate: Fate
     shows_at: dt.datetime
     stated_fen: int
-    told: bool = False  # somebody was told that it is rejected, credited or returned
     refused: bool = False  # with its whole file, after "received"
     denied: bool = False  # rejected in words although it is credited
 
@@ -204,7 +203,7 @@ class TruthBank(ToyBank):
         if self.asked == "timeout":
             raise ValueError("an answer that nobody can read")
         if self.asked == "unknown":
-            return [Evidence(Proof.IN_DOUBT, reason=Reason.UNKNOWN, code="9999")]
+            return [Evidence(Proof.IN_DOUBT, reference=r, reason=Reason.UNKNOWN) for r in rendered.references]
         evidence = self._state_of(rendered.references)
         await asyncio.sleep(0)
         return evidence * 2 if self.asked == "twice" else evidence
@@ -226,7 +225,6 @@ class TruthBank(ToyBank):
         """What the bank says of one line it has."""
         if item.fate is Fate.PENDING:
             return [Evidence(Proof.IN_PROCESS, reference=item.reference)]
-        item.told = True
         if item.fate is Fate.REJECTED or item.denied:
             self._disprove([item] if item.fate is Fate.REJECTED else [])
             return [Evidence(Proof.REJECTED, reference=item.reference, reason=Reason.ACCOUNT_CLOSED, code="3018")]
@@ -246,16 +244,18 @@ class TruthBank(ToyBank):
 
     # -- what it publishes
 
-    def publish(self, *, twice: bool = False) -> Artefact:
-        """A result file of everything that is decided."""
+    def publish(self, told: str = "once") -> Artefact:
+        """A result file of everything that is decided: told once, twice, or ``vaguely`` (no line's outcome known)."""
         before = dict(self.open)
         shown = [i for i in self.latest.values() if i.shows_at <= self.clock.now()]
         evidence = [e for i in shown if i.fate not in (Fate.NOTHING, Fate.PENDING) for e in self._facts(i)]
         refused = {i.submission for i in shown if i.refused and i.fate is Fate.NOTHING}
-        rows = [row_of(e) for e in evidence * (2 if twice else 1)]
+        rows = [row_of(e) for e in evidence * (2 if told == "twice" else 1)]
         rows += [{"proof": "NOT_TAKEN", "submission": s, "reason": "FUNDS_SHORT"} for s in sorted(refused)]
-        gone = [i for line, i in before.items() if self.open.get(line) is not i]
-        gone += [i for i in shown if i.refused and i.fate is Fate.NOTHING]
+        if told == "vaguely":
+            rows = [{"proof": "IN_DOUBT", "reference": i.reference, "reason": "UNKNOWN"} for i in shown]
+        gone = [] if told == "vaguely" else [i for line, i in before.items() if self.open.get(line) is not i]
+        gone += [i for i in shown if i.refused and i.fate is Fate.NOTHING and told != "vaguely"]
         self.open = before  # disproved when it is read, not when it is written
         artefact = Artefact.of(f"result-{len(self.files)}", json.dumps(rows).encode())
         self.disproofs[artefact.sha256] = gone
@@ -268,7 +268,6 @@ class TruthBank(ToyBank):
         entries = []
         for item in self.latest.values():
             if item.fate in (Fate.CREDITED, Fate.RETURNED) and not item.denied and item.shows_at <= self.clock.now():
-                item.told = True
                 row = {"reference": item.reference, "amount_fen": item.stated_fen}
                 entries.append({**row, "booking": "CREDIT", "host_reference": f"H{item.number}"})
                 if item.fate is Fate.RETURNED:
@@ -299,16 +298,16 @@ class TruthBank(ToyBank):
 
     # -- what it decides
 
-    def decide(self, choice: int, fate: str) -> None:
-        """Decide one line: credit, reject, return, or break the bank's word about it."""
+    def decide(self, choice: int, fate: str, recorded: Mapping[str, str]) -> None:
+        """Decide one line: credit, reject, return, or break the bank's word as the books have ``recorded`` it."""
         sources: dict[str, Callable[[Item], bool]] = {
             "credit": lambda i: i.fate is Fate.PENDING,
             "reject": lambda i: i.fate is Fate.PENDING,
             "return": lambda i: i.fate is Fate.CREDITED and i.line not in self.broken,
             "refuse_file": lambda i: self._whole_is_pending(i.submission),
-            "pay_rejected": lambda i: i.fate is Fate.REJECTED and i.told,
+            "pay_rejected": lambda i: recorded.get(i.reference) == i.fate == Fate.REJECTED,
             "fee": lambda i: i.fate is Fate.PENDING,
-            "deny_credit": lambda i: i.fate is Fate.CREDITED and i.told and not i.denied,
+            "deny_credit": lambda i: recorded.get(i.reference) == i.fate == Fate.CREDITED and not i.denied,
         }
         able = [item for item in self.latest.values() if sources[fate](item)]
         if not able:

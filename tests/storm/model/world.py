@@ -190,7 +190,7 @@ class World:
             self.leases_pass()
             self.act(0, _everything)
             for _ in range(len(self.bank.items)):
-                self.bank.decide(0, "credit")
+                self.bank.decide(0, "credit", {})
             self.bank.publish()
             self.act(1, lambda gateway: gateway.verify.collect(gateway.entry))
             books = self.read()
