@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -68,7 +68,10 @@ class ProcessGone(Exception):
 class CountedEngine(Engine):
     """The real engine that knows how many of its transactions are open."""
 
-    open_transactions = 0
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self.open_transactions = 0
+        self._in_use: set[Connection] = set()
 
     @classmethod
     async def connect(cls, dsn: str) -> CountedEngine:
@@ -84,19 +87,33 @@ class CountedEngine(Engine):
         self.open_transactions += 1
         try:
             async with super().transaction() as connection:
-                yield connection
+                with self._used(connection):
+                    yield connection
         finally:
             self.open_transactions -= 1
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with super().connection() as connection:
+            with self._used(connection):
+                yield connection
+
+    @contextmanager
+    def _used(self, connection: Connection) -> Iterator[None]:
+        self._in_use.add(connection)
+        try:
+            yield
+        finally:
+            self._in_use.discard(connection)
 
     @property
     def connections(self) -> int:
         return self._pool.get_size()
 
     def lose_line(self) -> None:
-        """Drop every connection; the pool makes new ones."""
-        for holder in self._pool._holders:
-            if holder._con is not None:
-                holder._con.terminate()
+        """Drop the connections in use; the pool makes new ones."""
+        for connection in list(self._in_use):
+            connection.terminate()
 
     def cut(self) -> None:
         """Close every connection without a word, for ever."""
