@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 N ?= 100000
 SECONDS ?= 300
 
-.PHONY: demo test check bench fuzz lock clean
+.PHONY: demo test check bench fuzz storm-model lock clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -35,6 +35,11 @@ bench: $(VENV)/.ready
 fuzz: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# The model check of CI, longer and with fresh seeds; a failing example prints the steps that replay it.
+EXAMPLES ?= 2000
+storm-model: $(VENV)/.ready
+	STORM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/storm/test_model.py
 
 # Re-resolve both locks; needs `uv`. Neither lock names an index.
 lock:

@@ -269,41 +269,57 @@ def approval(key: SigningKey) -> KeyRing:
     return KeyRing.parse(json.dumps({"keys": [entry]}).encode())
 
 
-@asynccontextmanager
-async def open_gateway(dsn: str, **capabilities: Any) -> AsyncIterator[Gateway]:
-    """A gateway over a migrated database, at ten in the morning of Tuesday 24 November 2026."""
-    config = config_of(dsn)
-    tables = reference.load(
+def tables_of_tests() -> reference.Reference:
+    """Programmes, agreements and the calendar as the tests know them."""
+    return reference.load(
         DATA / "programmes.csv",
         DATA / "agreements.csv",
         Path(reference.__file__).parents[1] / "deploy" / "reference" / "calendar.csv",
         "adapter_issue_main_job",
     )
-    engine = await Engine.open(dsn, max_connections=6)
-    store = Store(engine, "test", config.timing.lease_seconds)
-    bank = ToyBank(can=capabilities)
+
+
+def assemble(
+    store: Store,
+    bank: ToyBank,
+    config: Config,
+    tables: reference.Reference,
+    clock: HandClock,
+    vault: Vault,
+    key: SigningKey,
+) -> Gateway:
+    """The steps of one process over its store."""
     entry = Bank(bank.name, bank, bank, bank.capabilities())
     banks = {bank.name: entry}
-    await store.submissions.ensure_banks(list(banks))
-    clock, vault = HandClock(), Vault.of(parse_keys(fresh_key_file().encode()))
-    key = SigningKey.generate("EdDSA")
     ring = approval(key)
     shared = (tables, vault, clock, config)
     relay = Relay(store, _NoPublisher(), clock)
+    return Gateway(
+        store=store,
+        bank=bank,
+        clock=clock,
+        vault=vault,
+        key=key,
+        intake=Intake(store, ring, *shared),
+        dispatch=Dispatch(store, banks, *shared),
+        verify=Verify(store, banks, vault, clock, config),
+        failures=Failures(store, ring, banks, *shared),
+        watch=Watch(store, tables.calendar, clock, banks, relay.report),
+        entry=entry,
+        config=config,
+    )
+
+
+@asynccontextmanager
+async def open_gateway(dsn: str, **capabilities: Any) -> AsyncIterator[Gateway]:
+    """A gateway over a migrated database, at ten in the morning of Tuesday 24 November 2026."""
+    config = config_of(dsn)
+    engine = await Engine.open(dsn, max_connections=6)
+    store = Store(engine, "test", config.timing.lease_seconds)
+    bank = ToyBank(can=capabilities)
+    await store.submissions.ensure_banks([bank.name])
+    vault, key = Vault.of(parse_keys(fresh_key_file().encode())), SigningKey.generate("EdDSA")
     try:
-        yield Gateway(
-            store=store,
-            bank=bank,
-            clock=clock,
-            vault=vault,
-            key=key,
-            intake=Intake(store, ring, *shared),
-            dispatch=Dispatch(store, banks, *shared),
-            verify=Verify(store, banks, vault, clock, config),
-            failures=Failures(store, ring, banks, *shared),
-            watch=Watch(store, tables.calendar, clock, banks, relay.report),
-            entry=entry,
-            config=config,
-        )
+        yield assemble(store, bank, config, tables_of_tests(), HandClock(), vault, key)
     finally:
         await store.close()

@@ -1,0 +1,64 @@
+"""R2: the real store and states, checked step by step against a bank whose ledger is the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.storm.model.bugs import BUGS, Patch
+from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.world import World
+from tests.world.postgres import Server
+
+EXAMPLES = int(os.environ.get("STORM_MODEL_EXAMPLES", "150"))
+STEPS = 40  # of which about half find something to do
+BOUND = 300  # examples within which a planted bug has to be found
+
+
+def check(examples: int, *phases: Phase) -> None:
+    run_state_machine_as_test(
+        Payouts,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            derandomize="STORM_MODEL_EXAMPLES" not in os.environ,
+            database=None,
+            deadline=None,
+            phases=phases or (Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def world(postgres: Server, migrated_template: str) -> Iterator[World]:
+    """One database for all examples of this module."""
+    name = "storm_model"
+    opened = World(postgres.create_database(name, migrated_template))
+    Payouts.world = opened
+    yield opened
+    opened.close()
+    postgres.drop_database(name)
+
+
+def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:
+    """No order of answers, silences, crashes and orders breaks an invariant, and everything comes to rest."""
+    Payouts.examples = 0
+    check(EXAMPLES)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.__name__ for bug in BUGS])
+def test_a_planted_bug_is_found(world: World, bug: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check is worth something: each of eight broken builds breaks an invariant within a bounded search."""
+    Payouts.examples = 0
+    with pytest.MonkeyPatch.context() as patch:
+        bug(patch)
+        with pytest.raises(Violation) as found:
+            check(BOUND, Phase.generate)
+    with capsys.disabled():
+        print(f"\n{bug.__name__}: example {Payouts.examples}: {found.value}")
