@@ -96,6 +96,14 @@ def read(frame: bytes) -> tuple[str, int, int, Any]:
     return name, status, sequence, pdu
 
 
+def deliver_sequence(frame: bytes) -> int | None:
+    """The sequence of a deliver_sm that ``read`` refused, so that it can be answered; None for another frame."""
+    if len(frame) < HEADER.size:
+        return None
+    length, command, _, sequence = HEADER.unpack_from(frame)
+    return sequence if length == len(frame) and COMMANDS.get(command) == "deliver_sm" else None
+
+
 # A deliver_sm up to sm_length: strings that end with a zero, and runs of single octets.
 _DELIVER = ("", 2, "", 2, "", 3, "", "", 4)
 
