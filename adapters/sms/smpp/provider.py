@@ -29,8 +29,8 @@ UMR_MODULUS = 65536
 UCS2, UDHI, ASK_RECEIPT = 8, 0x40, 1
 RECEIPT_CLASSES = 0x3C  # the bits of esm_class that name the kind of a deliver_sm; 0x04 is an SMSC delivery receipt
 
-# Statuses of a submit_sm_resp. What no table lists is no answer: UNKNOWN. "Submit failed" (0x45) stands in none, because
-# it does not say how far the message came.
+# Statuses of a submit_sm_resp. What no table lists is no answer: UNKNOWN. "Submit failed" (0x45) stands in none: it
+# does not say how far the message came.
 THROTTLED = frozenset({0x14, 0x58})  # queue full, throttled
 OURS_IS_WRONG = frozenset(
     {0x02, 0x03, 0x04, 0x07, 0x0A, 0x15, 0x43, 0x48, 0x49, 0x50, 0x51}  # command, bind state, flags, source, service,
