@@ -93,7 +93,7 @@ async def test_lost_answers_in_a_row_do_not_choke_the_window(tmp_path: Path, ton
 
 
 async def test_a_centre_that_is_killed_comes_back_and_so_do_we(tmp_path: Path, tongue: str) -> None:
-    """kill -9 of the centre: what it took is reported by its next life, to our next connection; nothing is sent again."""
+    """kill -9 of the centre: its next life reports to our next connection what it took; nothing is sent again."""
     name = tongue.partition(" ")[0]
     child = Child(
         "sms_centre", python_module("tests.world.sms_centre", "--config", _config(tmp_path, tongue)), tmp_path
