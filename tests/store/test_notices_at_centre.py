@@ -1,4 +1,4 @@
-"""Notices through the books, the real providers and the simulated centre: whatever fails, nobody is written to twice."""
+"""Notices through the books, the real providers and the simulated centre: whatever fails, nobody hears twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from adapters.sms.contract import SmsOutcome
 from adapters.sms.link.provider import LinkProvider
+from gateway import notices
 from gateway.config import SmsSection
 from gateway.notices import Notifier
 from gateway.texts import DEFAULT_TEMPLATES, Templates
@@ -103,6 +105,19 @@ async def test_an_unknown_outcome_waits_for_its_report(gateway: Gateway, tmp_pat
         assert street.here.one("SELECT count(*) FROM events WHERE kind = 'CALL'") == 1
         await street.hear(lambda found: found == ["DELIVERED"])
         assert street.written_twice() == []
+
+
+async def test_a_step_that_does_not_wait_is_found_out(
+    gateway: Gateway, tmp_path: Path, tongue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: a step that takes an unknown outcome for one that never left writes to a person twice, and it shows."""
+    monkeypatch.setitem(notices._OUTCOMES, SmsOutcome.UNKNOWN, "DUE")  # type: ignore[misc]
+    async with opened(gateway, tmp_path, tongue, calls={"*": ["error_after"]}) as street:
+        await street.paid(1)
+        await street.work()
+        gateway.clock.forward(minutes=6)
+        await street.work()
+        assert len(street.written_twice()) == 1
 
 
 async def test_a_report_that_never_comes_ends_unknown_and_unsent(gateway: Gateway, tmp_path: Path, tongue: str) -> None:
