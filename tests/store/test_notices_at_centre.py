@@ -111,7 +111,7 @@ async def test_a_step_that_does_not_wait_is_found_out(
     gateway: Gateway, tmp_path: Path, tongue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control: a step that takes an unknown outcome for one that never left writes to a person twice, and it shows."""
-    monkeypatch.setitem(notices._OUTCOMES, SmsOutcome.UNKNOWN, "DUE")  # type: ignore[misc]
+    monkeypatch.setitem(notices._OUTCOMES, SmsOutcome.UNKNOWN, "DUE")
     async with opened(gateway, tmp_path, tongue, calls={"*": ["error_after"]}) as street:
         await street.paid(1)
         await street.work()
