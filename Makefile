@@ -15,8 +15,9 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+# SMS=cmpp or SMS=smpp sends the notices by these protocols instead of HTTP.
 demo: $(VENV)/.ready
-	$(BIN)/gateway demo $(if $(KEEP),--keep)
+	$(BIN)/gateway demo $(if $(KEEP),--keep) $(if $(SMS),--sms $(SMS))
 
 # ARGS goes to pytest: make test ARGS=tests/unit
 test: $(VENV)/.ready

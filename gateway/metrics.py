@@ -287,6 +287,12 @@ SMS_REPORTS_UNMATCHED = Counter(
     ("provider",),
     registry=REGISTRY,
 )
+SMS_REPORTS_UNREADABLE = Counter(
+    "payout_sms_reports_unreadable_total",
+    "Pushed deliveries that claim to be reports and cannot be read, and were refused for good.",
+    ("provider",),
+    registry=REGISTRY,
+)
 
 # --- The process itself ----------------------------------------------------------------------------------------------
 

@@ -76,10 +76,12 @@ class Notifier:
         self._clock = clock
         self._section = section
         self._swept_at = time.monotonic()
+        self._unreadable = 0
         for outcome in ("in_doubt", "unreported"):
             metrics.NOTICES.labels(provider=provider.name, outcome=outcome)
         if isinstance(provider, PushesReports):
             metrics.SMS_REPORTS_UNMATCHED.labels(provider=provider.name)
+            metrics.SMS_REPORTS_UNREADABLE.labels(provider=provider.name)
             metrics.SMS_CONNECTED.labels(provider=provider.name).set(0)
 
     async def work(self) -> bool:
@@ -102,6 +104,10 @@ class Notifier:
             return False
         reports = await provider.take_reports(REPORTS_AT_ONCE)
         metrics.SMS_CONNECTED.labels(provider=provider.name).set(1 if provider.connected else 0)
+        if (unreadable := provider.unreadable - self._unreadable) > 0:
+            self._unreadable += unreadable
+            log.error("sms reports unreadable", provider=provider.name, count=unreadable)
+            metrics.SMS_REPORTS_UNREADABLE.labels(provider=provider.name).inc(unreadable)
         if reports:
             for report in reports:
                 self._billing(report)

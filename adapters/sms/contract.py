@@ -210,6 +210,10 @@ class PushesReports(Protocol):
     def connected(self) -> bool:
         """Whether the connection stands right now."""
 
+    @property
+    def unreadable(self) -> int:
+        """How many deliveries were refused since the start because they claim to be reports and cannot be read."""
+
     def parts(self, message: SmsMessage) -> int:
         """How many parts ``message`` is sent as. Pure: the same for ever, also for what was sent before a restart."""
 

@@ -203,10 +203,11 @@ async def test_after_a_cut_the_connection_comes_back_and_nothing_is_sent_again(w
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome"), [(13, SmsOutcome.REFUSED), (200, SmsOutcome.UNKNOWN), (3, SmsOutcome.UNKNOWN)]
+    ("code", "outcome"),
+    [(4, SmsOutcome.REFUSED), (13, SmsOutcome.UNKNOWN), (200, SmsOutcome.UNKNOWN), (3, SmsOutcome.UNKNOWN)],
 )
 async def test_what_a_result_means_is_a_table(world: World, code: int, outcome: SmsOutcome) -> None:
-    """A listed refusal is final; a code that no table lists is no answer."""
+    """A listed refusal is final; a code that 2.0 does not list, such as 3.0's 13, is no answer."""
     world.peer.on_submit = lambda seen: code
     (result,) = await world.provider.send("1", [message(1)])
     assert result.outcome is outcome
@@ -229,7 +230,7 @@ async def test_a_long_message_is_whole_or_not_at_all(world: World) -> None:
     assert (first.body[8:10], second.body[8:10], first.body[45]) == (b"\2\1", b"\2\2", 1)
     joined = first.content[6:] + second.content[6:]
     assert joined.decode("utf-16-be") == LONG
-    for answer, outcome in ((13, SmsOutcome.REFUSED), (8, SmsOutcome.REFUSED), (None, SmsOutcome.UNKNOWN)):
+    for answer, outcome in ((4, SmsOutcome.REFUSED), (8, SmsOutcome.REFUSED), (None, SmsOutcome.UNKNOWN)):
         world.peer.on_submit = lambda seen, answer=answer: answer if seen.body[9] == 2 else 0  # type: ignore[misc]
         (result,) = await world.provider.send("2", [message(2, LONG)])
         assert result.outcome is outcome

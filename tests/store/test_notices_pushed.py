@@ -26,6 +26,7 @@ class Pusher(ToyProvider):
     queue: list[PushedReport] = field(default_factory=list)
     confirmed: int = 0
     connected: bool = True
+    unreadable: int = 0
 
     def parts(self, message: SmsMessage) -> int:
         return 2
@@ -136,6 +137,17 @@ async def test_a_report_that_finds_nothing_is_told_after_its_wait(people: Pushed
     await people.notifier.sweep(orphan_seconds=0)
     await people.notifier.sweep(orphan_seconds=0)
     assert counter.get() == before + 1
+
+
+async def test_reports_that_nobody_can_read_are_told_and_counted_once_each(people: Pushed) -> None:
+    """The provider refused them; somebody hears of it, and the same number again is no news."""
+    counter = metrics.SMS_REPORTS_UNREADABLE.labels(provider="toy")._value
+    before = counter.get()
+    assert isinstance(people.provider, Pusher)
+    for unreadable in (0, 2, 2, 3):
+        people.provider.unreadable = unreadable
+        await people.push()
+    assert counter.get() == before + 3
 
 
 async def test_an_outcome_that_is_never_learned_ends_visibly_and_unsent(people: Pushed) -> None:

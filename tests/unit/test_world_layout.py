@@ -7,11 +7,14 @@ import stat
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from gateway.approval import KeyRing, SigningKey
 from gateway.cli.checking import Checked
 from tests.bank import config as bank_config
 from tests.world import layout, sms_centre
 from tests.world.layout import Addresses, lay_out
+from tests.world.layout_sms import SMS_PROTOCOLS
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -20,9 +23,24 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_gateway_finds_no_fault_in_its_configuration(tmp_path: Path) -> None:
-    """`gateway check` passes on what was laid out: keys, tables, certificates and every bank's settings."""
-    assert Checked(lay_out(tmp_path, Addresses())).faults == []
+@pytest.mark.parametrize("protocol", SMS_PROTOCOLS)
+def test_the_gateway_finds_no_fault_in_its_configuration(tmp_path: Path, protocol: str) -> None:
+    """`gateway check` passes on what was laid out: keys, tables, certificates, every bank's and provider's settings."""
+    assert Checked(lay_out(tmp_path, Addresses(), sms_protocol=protocol)).faults == []
+
+
+@pytest.mark.parametrize("protocol", ["cmpp", "smpp"])
+def test_the_sms_centre_and_the_gateway_mean_the_same_door(tmp_path: Path, protocol: str) -> None:
+    """Port, account, secret and service number of the centre are the gateway's; an unknown protocol is refused."""
+    file = lay_out(tmp_path, Addresses(sms_link=10_789), sms_protocol=protocol)
+    sms = tomllib.loads(file.read_text(encoding="utf-8"))["sms"]
+    door = sms_centre.Config.load(tmp_path / "sms" / "sms_centre.json").protocols[protocol]
+    assert (sms["provider"], sms["settings"]["port"], door.port) == (protocol, 10_789, 10_789)
+    assert sms["settings"]["service_number"] == door.source
+    assert door.account in sms["settings"].values()
+    assert "sms/link.secret" in sms["settings"].values()
+    with pytest.raises(ValueError, match="cmpp, smpp"):
+        lay_out(tmp_path, Addresses(), sms_protocol="pigeon")
 
 
 def test_the_simulated_houses_accept_theirs(tmp_path: Path) -> None:

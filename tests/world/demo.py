@@ -22,6 +22,7 @@ from rich.console import Console
 from tests.world.demo_screen import Screen, show_outcome
 from tests.world.faults import BREACHES, HONEST
 from tests.world.kept import stop
+from tests.world.layout_sms import SMS_PROTOCOLS
 from tests.world.plan import LIST, SCALE, Plan, fresh_directory, point_to_latest
 from tests.world.postgres import execute
 from tests.world.processes import ChildError, run_apart
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--kill", type=int, default=0, help="kill the gateway so often, at random moments of the seed")
     asked.add_argument("--breaches", action="store_true", help="now and then a bank breaks its word")
     asked.add_argument("--broker", choices=("embedded", "best"), default="embedded", help="best: Apache Kafka if there")
+    asked.add_argument("--sms", choices=SMS_PROTOCOLS, default="http_batch", help="how notices go to the SMS centre")
     asked.add_argument("--directory", type=Path, help="where to work; default: a new one below .demo/")
     asked.add_argument("--remove", action="store_true", help="remove the whole directory after a clean run")
     return asked
@@ -60,6 +62,7 @@ def plan_of(asked: argparse.Namespace) -> Plan:
         scale=asked.scale,
         broker=asked.broker,
         faults=BREACHES if asked.breaches else HONEST,
+        sms_protocol=asked.sms,
         outlives=asked.keep,
     )
 

@@ -21,11 +21,11 @@ from gateway.cli.calendar_export import calendar_csv, decreed_years
 from gateway.privacy import fresh_key_file
 from tests.world.layout_banks import BANKS, lay_out_bank
 from tests.world.layout_files import once, write, write_json
+from tests.world.layout_sms import lay_out_sms
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 HEADER = DATA / "real_name_list" / "farmland_fertility_2026.json"
 KID = "finance-1"
-SMS_ACCOUNT = "payout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Addresses:
     xml_tcp: int = 7001
     iso20022: int = 2023
     sms: int = 8081
+    sms_link: int = 7890  # CMPP or SMPP
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ LIVELY = Programmes(
 )
 
 
-def lay_out(directory: Path, at: Addresses, programmes: Programmes = LIVELY, seed: int = 1) -> Path:
+def lay_out(
+    directory: Path, at: Addresses, programmes: Programmes = LIVELY, seed: int = 1, sms_protocol: str = "http_batch"
+) -> Path:
     """Write everything below ``directory``; returns the gateway's configuration file."""
     directory.mkdir(parents=True, exist_ok=True)
     once(directory / "postgres_password", lambda: secrets.token_urlsafe(24))
@@ -73,7 +76,7 @@ def lay_out(directory: Path, at: Addresses, programmes: Programmes = LIVELY, see
     _finance(directory)
     _tables(directory)
     sections = [lay_out_bank(bank, directory, at, programmes.banks.get(bank, {}), seed) for bank in BANKS]
-    _sms(directory / "sms", at, dict(programmes.sms), seed)
+    sections.insert(0, lay_out_sms(directory / "sms", at, programmes.sms, seed, sms_protocol))
     write(directory / "gateway.toml", "\n".join((_gateway(at), *sections)))
     return directory / "gateway.toml"
 
@@ -93,21 +96,6 @@ def _tables(directory: Path) -> None:
     for name in ("programmes.csv", "agreements.csv"):
         shutil.copyfile(DATA / name, directory / name)
     write(directory / "calendar.csv", calendar_csv(decreed_years()))
-
-
-def _sms(directory: Path, at: Addresses, rates: dict[str, int], seed: int) -> None:
-    once(directory / "sms.key", lambda: secrets.token_hex(32))
-    settings = {
-        "directory": ".",
-        "host": "127.0.0.1",
-        "port": at.sms,
-        "seed": seed,
-        "account": SMS_ACCOUNT,
-        "key_file": "sms.key",
-        "callback_url": f"http://127.0.0.1:{at.gateway}/sms/reports/http_batch",
-        "rates": rates,
-    }
-    write_json(directory / "sms_centre.json", settings)
 
 
 def _gateway(at: Addresses) -> str:
@@ -130,14 +118,6 @@ programmes = "programmes.csv"
 agreements = "agreements.csv"
 agreements_adapter_column = "adapter_issue_banks"
 calendar = "calendar.csv"
-
-[sms]
-provider = "http_batch"
-
-[sms.settings]
-origin = "http://127.0.0.1:{at.sms}"
-account = "{SMS_ACCOUNT}"
-key_file = "sms/sms.key"
 """
 
 

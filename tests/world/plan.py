@@ -47,6 +47,7 @@ class Plan:
     bank: Mapping[str, Any] = field(default_factory=dict)  # further settings of all banks
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of one, by profile
     gateway: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # sections that replace the defaults below
+    sms_protocol: str = "http_batch"  # or "cmpp" (3.0), "smpp"
     outlives: bool = False  # leave the processes running when this one ends
 
     def programme(self, profile: str) -> dict[str, Any]:
@@ -87,8 +88,13 @@ class Plan:
             "banks.json_https.settings.http": dict(channel),
             "banks.xml_tcp.settings": {**bank, **no_pause},
             "banks.xml_tcp.settings.tcp": dict(channel),
-            "sms.settings": {"settling_seconds": HOUR},
         }
+        if self.sms_protocol == "http_batch":
+            sections["sms.settings"] = {"settling_seconds": HOUR}
+        else:  # a minute's wait for an answer would be more than a day here
+            limits = {"connect_seconds": 2, "answer_seconds": 3, "idle_seconds": 10, "longest_backoff_seconds": 1}
+            sections["sms.settings.limits"] = limits
+            sections["sms.settings"] = {"parts_per_second": 1000}
         for name, extra in self.gateway.items():
             sections.setdefault(name, {}).update(extra)
         return sections

@@ -56,6 +56,7 @@ class World:
             xml_tcp=free_port(),
             iso20022=free_port(),
             sms=free_port(),
+            sms_link=free_port(),
         )
         self.children: dict[str, Child] = {}
         self.epoch = 0.0
@@ -138,7 +139,8 @@ class World:
     def _configure(self) -> None:
         """Keys, certificates and configurations as the compose street has them, then what this plan changes."""
         at = dataclasses.replace(self.ports, kafka=self.broker.bootstrap)
-        layout.lay_out(self.directory, at, layout.Programmes({}, {}), self.plan.seed)
+        nothing_wrong = layout.Programmes({}, {})
+        layout.lay_out(self.directory, at, nothing_wrong, self.plan.seed, self.plan.sms_protocol)
         (self.directory / "dsn").write_text(self.postgres.dsn("payout") + "\n")
         for bank in BANKS:
             path = self.directory / bank / "bank.json"

@@ -237,7 +237,8 @@ def read(version: Version, frame: bytes) -> Frame:
         msg_id = body.take(8)
         content = Answer(status=body.number(version.status), msg_id=msg_id)
     elif command is Command.CONNECT_RESP:
-        octets = body.take(version.status)
+        # A centre that does not speak our version refuses it in the width of its own.
+        octets = body.take(V20.status if len(frame) == _NARROW_CONNECT_RESP else version.status)
         content = Answer(int.from_bytes(octets, "big"), authenticator=body.take(16), status_octets=octets)
         body.take(1)  # the highest version that the centre speaks
     elif command is Command.DELIVER:
@@ -248,6 +249,18 @@ def read(version: Version, frame: bytes) -> Frame:
         raise Malformed("DIRECTION")  # what only a centre may be sent
     body.end()
     return Frame(command, sequence, content)
+
+
+_NARROW_CONNECT_RESP = HEADER.size + V20.status + 16 + 1
+
+
+def deliver_head(frame: bytes) -> tuple[int, bytes] | None:
+    """Sequence_Id and Msg_Id of a DELIVER that ``read`` refused, so that it can be answered; None for another frame."""
+    if len(frame) < HEADER.size + 8:
+        return None
+    total, command_id, sequence = HEADER.unpack_from(frame)
+    known = total == len(frame) and command_id == Command.DELIVER
+    return (sequence, frame[HEADER.size : HEADER.size + 8]) if known else None
 
 
 def _deliver(version: Version, body: _Body) -> Deliver:

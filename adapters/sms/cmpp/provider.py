@@ -25,7 +25,7 @@ from adapters.sms.cmpp import codec
 from adapters.sms.contract import PushedReport, SmsMessage, SmsOutcome, SmsStatus
 from adapters.sms.link.longtext import Part
 from adapters.sms.link.provider import BillsReceiver, LinkProvider, PartAnswer, Sender, late, phone_of, read_secret
-from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn
+from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn, Unreadable
 from adapters.wire.http import KeyFile
 
 BEIJING_SECONDS = 8 * 3600
@@ -37,10 +37,18 @@ FREE_TO_RECEIVER = MappingProxyType(
 )
 UCS2 = 8
 
-# Results of a SUBMIT. What no table lists is no answer: UNKNOWN.
+# Results of a SUBMIT. What no table lists is no answer: UNKNOWN. In 2.0 everything from 9 on is "another error", which
+# does not say that nothing went out; 3.0 gives 9 to 13 a meaning.
 THROTTLED = 8
-OURS_IS_WRONG = frozenset({1, 2, 5, 7, 10, 11, 12})  # structure, command, tariff, service, Src_Id, Msg_src, fee number
-REFUSED = frozenset({4, 6, 9, 13})  # length, too long, number not served here, number wrong
+OURS_IS_WRONG = {
+    "2.0": frozenset({1, 2, 5, 7}),  # structure, command, tariff, service
+    "3.0": frozenset({1, 2, 5, 7, 10, 11, 12}),  # and Src_Id, Msg_src, fee number
+}
+REFUSED = {
+    "2.0": frozenset({4, 6}),  # length, too long
+    "3.0": frozenset({4, 6, 9, 13}),  # and number not served here, number wrong
+}
+STRUCTURE_WRONG = 1  # the Result of a DELIVER_RESP, in the same words
 LOGIN_CODES = {1: "LOGIN_STRUCTURE", 2: "LOGIN_SOURCE", 3: "LOGIN_SECRET", 4: "LOGIN_VERSION"}
 STATUSES = {
     "DELIVRD": SmsStatus.DELIVERED,
@@ -131,7 +139,13 @@ class Cmpp:
     # -- the session's
 
     def read(self, frame: bytes) -> Pdu:
-        read = codec.read(self.version, frame)
+        try:
+            read = codec.read(self.version, frame)
+        except Malformed:
+            if (head := codec.deliver_head(frame)) is None:
+                raise
+            sequence, msg_id = head
+            return Pdu(Turn.DELIVERY, sequence, msg_id, codec.Command.DELIVER)
         return Pdu(_TURNS.get(read.command, Turn.ANSWER), read.sequence, read.body, read.command)
 
     def login(self, sequence: int) -> bytes:
@@ -149,6 +163,8 @@ class Cmpp:
         said = answer.body
         if said.status != 0:
             raise LoginRefused(LOGIN_CODES.get(said.status, "LOGIN_OTHER"))
+        if len(said.status_octets) != self.version.status:
+            raise LoginRefused("LOGIN_VERSION")  # it would go on in the widths of the other version
         expected = codec.authenticator_ismg(said.status_octets, self.proof, self.secret)
         if self.settings.verify_centre and said.authenticator != expected:
             raise LoginRefused("LOGIN_CENTRE")  # whoever answers does not know the secret
@@ -166,14 +182,20 @@ class Cmpp:
             return codec.terminate_resp(request.sequence)
         return codec.active_test_resp(request.sequence)
 
+    def refuse(self, delivery: Pdu) -> bytes:
+        msg_id = delivery.body.msg_id if isinstance(delivery.body, codec.Deliver) else delivery.body
+        return codec.deliver_resp(self.version, delivery.sequence, msg_id, STRUCTURE_WRONG)
+
     def report(self, delivery: Pdu) -> PushedReport | None:
-        """The status report of a DELIVER; None for what people write to us, and for a content that is no report."""
+        """The status report of a DELIVER; None for what people write to us. Raises Unreadable."""
         body = delivery.body
-        if not isinstance(body, codec.Deliver) or body.registered_delivery != 1:
+        if not isinstance(body, codec.Deliver):
+            raise Unreadable("BODY")
+        if body.registered_delivery != 1:
             return None
         report = codec.status_report(self.version, body.content)
         if report is None:
-            return None
+            raise Unreadable("REPORT")
         serial = self.sender.serial(body.dest_id)
         modulus = self.sender.modulus if serial is not None else 0
         return PushedReport(
@@ -207,9 +229,9 @@ class Cmpp:
             return PartAnswer(SmsOutcome.ACCEPTED, "OK", answer.body.msg_id.hex())
         if result == THROTTLED:
             return PartAnswer(SmsOutcome.NOT_TAKEN, "THROTTLED")
-        if result in OURS_IS_WRONG:
+        if result in OURS_IS_WRONG[self.settings.version]:
             return PartAnswer(SmsOutcome.NOT_TAKEN, f"RESULT_{result}", hold=True)
-        if result in REFUSED:
+        if result in REFUSED[self.settings.version]:
             return PartAnswer(SmsOutcome.REFUSED, f"RESULT_{result}")
         return PartAnswer(SmsOutcome.UNKNOWN, "UNLISTED")
 

@@ -124,6 +124,10 @@ class LinkProvider:
     def connected(self) -> bool:
         return self._session.connected
 
+    @property
+    def unreadable(self) -> int:
+        return self._session.unreadable
+
     def capabilities(self) -> SmsCapabilities:
         return SmsCapabilities(
             max_messages=MAX_MESSAGES, idempotent=False, not_found=NotFound.NO_QUERY, settling_seconds=0

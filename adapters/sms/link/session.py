@@ -12,7 +12,9 @@ what may be concluded from silence is decided here, once:
 - **A late answer is not lost**: it goes to ``on_late`` with the token of its request.
 - **A delivery is answered after the core has taken it over**, never before: a centre that heard "received" forgets it.
   Deliveries of a connection that has died stay in the queue (they are true), but are answered on no other connection.
-- **A malformed frame ends the connection**: after it nobody knows where the next one begins.
+- **A malformed frame ends the connection**: after it nobody knows where the next one begins. A delivery whose length is
+  right and whose content is not is refused for good instead: unanswered it would come again until the centre cuts the
+  connection, and nothing behind it would ever be heard. ``Session.unreadable`` counts them, so that somebody hears.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ MAX_SEQUENCE = 0x7FFFFFFF
 
 class Malformed(Exception):
     """Bytes that are no PDU of this protocol. The message is a code and quotes nothing."""
+
+
+class Unreadable(Exception):
+    """A delivery that is none, or that claims to be a report and is none. The message is a code and quotes nothing."""
 
 
 class LoginRefused(Exception):
@@ -103,8 +109,14 @@ class Dialect(Protocol):
     def reply(self, request: Pdu) -> bytes:
         """The positive answer to a delivery, life sign or goodbye; the negative one to what is strange."""
 
+    def refuse(self, delivery: Pdu) -> bytes:
+        """The answer to a delivery that nobody can read: it need not come again."""
+
     def report(self, delivery: Pdu) -> Any | None:
-        """What the core must take over; None for a delivery that is no report, which is answered at once."""
+        """What the core must take over; None for a delivery that is no report, which is answered at once.
+
+        Raises Unreadable.
+        """
 
 
 class LinkLimits(BaseModel):
@@ -166,6 +178,7 @@ class Session:
         self._reports: deque[tuple[Any, _Connection | None, Pdu | None]] = deque()
         self._report_came = asyncio.Event()
         self.refusal: str | None = None  # why the last login was refused
+        self.unreadable = 0  # deliveries refused because nobody can read them
 
     @property
     def connected(self) -> bool:
@@ -328,7 +341,12 @@ class Session:
             elif (report := self._on_late(asked.token, pdu)) is not None:
                 self._queue(report, None, None)
             return
-        report = self._dialect.report(pdu) if pdu.turn is Turn.DELIVERY else None
+        try:
+            report = self._dialect.report(pdu) if pdu.turn is Turn.DELIVERY else None
+        except Unreadable:
+            self.unreadable += 1
+            connection.writer.write(self._dialect.refuse(pdu))
+            return
         if report is not None:
             self._queue(report, connection, pdu)
         else:

@@ -1,7 +1,8 @@
 """The bytes of SMPP 3.4, packed and parsed by ``smpplib`` (LGPL, optional extra ``smpp``), bounded here.
 
-Only the library's PDUs are used. Its client is synchronous, re-sends nothing but also keeps no window, and
-``aiosmpplib`` answers a receipt before anybody has stored it and keeps what it waits for in memory: both are left.
+Only the library's PDUs are used: its client is synchronous and keeps no window. ``aiosmpplib`` (0.7.4) brings a session
+that does not fit here: an unanswered request is forgotten after seconds, the receipts of a long message are folded into
+one, what does not parse is logged whole, with people's numbers, and reading waits while a receipt is being stored.
 Two habits of the library are guarded against: it cuts a value that is too long for its field, so lengths are checked
 first; and it parses a body that ends too early without a word, so the layout of a receipt is walked first.
 """
@@ -94,6 +95,14 @@ def read(frame: bytes) -> tuple[str, int, int, Any]:
     except Exception:  # the library raises whatever its slicing stumbles over
         raise Malformed("BODY") from None
     return name, status, sequence, pdu
+
+
+def deliver_sequence(frame: bytes) -> int | None:
+    """The sequence of a deliver_sm that ``read`` refused, so that it can be answered; None for another frame."""
+    if len(frame) < HEADER.size:
+        return None
+    length, command, _, sequence = HEADER.unpack_from(frame)
+    return sequence if length == len(frame) and COMMANDS.get(command) == "deliver_sm" else None
 
 
 # A deliver_sm up to sm_length: strings that end with a zero, and runs of single octets.

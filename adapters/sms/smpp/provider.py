@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from adapters.sms.contract import PushedReport, SmsMessage, SmsOutcome, SmsStatus
 from adapters.sms.link.longtext import Part
 from adapters.sms.link.provider import BillsReceiver, LinkProvider, PartAnswer, Sender, late, phone_of, read_secret
-from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn
+from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn, Unreadable
 from adapters.sms.smpp import codec
 from adapters.wire.http import KeyFile
 
@@ -29,10 +29,15 @@ UMR_MODULUS = 65536
 UCS2, UDHI, ASK_RECEIPT = 8, 0x40, 1
 RECEIPT_CLASSES = 0x3C  # the bits of esm_class that name the kind of a deliver_sm; 0x04 is an SMSC delivery receipt
 
-# Statuses of a submit_sm_resp. What no table lists is no answer: UNKNOWN.
+# Statuses of a submit_sm_resp. What no table lists is no answer: UNKNOWN. "Submit failed" (0x45) stands in none: it
+# does not say how far the message came.
 THROTTLED = frozenset({0x14, 0x58})  # queue full, throttled
-OURS_IS_WRONG = frozenset({0x02, 0x03, 0x04, 0x0A, 0x15, 0x43, 0x48, 0x49})  # command, bind state, source, service
-REFUSED = frozenset({0x01, 0x0B, 0x50, 0x51})  # length, destination
+OURS_IS_WRONG = frozenset(
+    {0x02, 0x03, 0x04, 0x07, 0x0A, 0x15, 0x43, 0x48, 0x49, 0x50, 0x51}  # command, bind state, flags, source, service,
+    | {0xC0, 0xC1, 0xC2, 0xC3, 0xC4}  # the kind of every destination; optional parameters
+)
+REFUSED = frozenset({0x01, 0x0B})  # length, destination
+PERMANENT_ERROR = 0x65  # ESME_RX_P_APPN: the receiver of a deliver_sm will never take it
 LOGIN_CODES = {0x0D: "LOGIN_BIND", 0x0E: "LOGIN_SECRET", 0x0F: "LOGIN_SOURCE", 0x05: "LOGIN_ALREADY_BOUND"}
 STATUSES = {
     "DELIVRD": SmsStatus.DELIVERED,
@@ -92,7 +97,12 @@ class Smpp:
     # -- the session's
 
     def read(self, frame: bytes) -> Pdu:
-        name, status, sequence, pdu = codec.read(frame)
+        try:
+            name, status, sequence, pdu = codec.read(frame)
+        except Malformed:
+            if (broken := codec.deliver_sequence(frame)) is None:
+                raise
+            return Pdu(Turn.DELIVERY, broken, ("deliver_sm", 0, None))
         if name in ("submit_sm", "bind_transceiver"):
             raise Malformed("DIRECTION")
         return Pdu(_TURNS.get(name, Turn.ANSWER), sequence, (name, status, pdu))
@@ -125,9 +135,20 @@ class Smpp:
             return codec.write("deliver_sm_resp", request.sequence, message_id="")
         return codec.write(f"{name}_resp", request.sequence)
 
+    def refuse(self, delivery: Pdu) -> bytes:
+        return codec.write("deliver_sm_resp", delivery.sequence, PERMANENT_ERROR, message_id="")
+
     def report(self, delivery: Pdu) -> PushedReport | None:
-        """The receipt in a deliver_sm; None for what people write to us."""
+        """The receipt in a deliver_sm; None for what people write to us. Raises Unreadable."""
         _, _, pdu = delivery.body
+        if pdu is None:
+            raise Unreadable("BODY")
+        try:
+            return self._receipt(pdu)
+        except Malformed:
+            raise Unreadable("NOT_ASCII") from None
+
+    def _receipt(self, pdu: Any) -> PushedReport | None:
         if (pdu.esm_class or 0) & RECEIPT_CLASSES != 0x04:
             return None
         content = (pdu.short_message or b"").decode("latin-1")
@@ -138,7 +159,7 @@ class Smpp:
         if serial is None and pdu.user_message_reference is not None:
             serial, modulus = int(pdu.user_message_reference), UMR_MODULUS
         if not _PART_ID.fullmatch(part_id):
-            return None
+            raise Unreadable("REPORT")
         return PushedReport(
             part_id,
             STATUSES.get(stat, SmsStatus.PENDING),
