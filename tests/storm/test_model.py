@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.storm.model.bugs import BUGS, Patch
 from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.scenes import SCENES, Scene
 from tests.storm.model.world import World
 from tests.world.postgres import Server
 
@@ -50,6 +51,24 @@ def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:
     """No order of answers, silences, crashes and orders breaks an invariant, and everything comes to rest."""
     Payouts.examples = 0
     check(EXAMPLES)
+
+
+def play(scene: Scene) -> None:
+    model = Payouts()
+    model.begin(lines=1, max_lines=1000, proof=False)
+    scene(model)
+    model.sound()
+    model.teardown()
+
+
+@pytest.mark.parametrize(("bug", "scene"), zip(BUGS, SCENES, strict=True), ids=[bug.__name__ for bug in BUGS])
+def test_a_planted_bug_breaks_an_invariant(world: World, bug: Patch, scene: Scene) -> None:
+    """The shortest story of each bug breaks an invariant in the broken build, and none in the real one."""
+    play(scene)
+    with pytest.MonkeyPatch.context() as patch:
+        bug(patch)
+        with pytest.raises(Violation):
+            play(scene)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.__name__ for bug in BUGS])
