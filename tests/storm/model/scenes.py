@@ -1,4 +1,4 @@
-"""One short story for each planted bug: the fewest steps of the model that show it, so that each control is seen at once.
+"""One short story for each planted bug: the fewest steps of the model that show it.
 
 The search has to find the bugs by itself; these scenes say that the invariants see what it finds, whatever its luck.
 """
@@ -22,8 +22,9 @@ def resend_on_timeout(model: Payouts) -> None:
 
 def commit_after_the_call(model: Payouts) -> None:
     """Every await at which the process can end; the next one tries again."""
-    for at in range(8, 16):
+    for at in range(10, 30):
         model.begin(lines=1, max_lines=1000, proof=False)
+        model.cut_and_render(who=0, mishap=None)
         model.send(who=0, answer=Answer.LOST_AFTER, wait=1, mishap=Mishap(Kind.END, at, leases_pass=True))
         model.send_in_peace(who=0, answer=Answer.RECEIVED)
         model.sound()
@@ -31,7 +32,9 @@ def commit_after_the_call(model: Payouts) -> None:
 
 def absent_before_settling(model: Payouts) -> None:
     model.send_in_peace(who=0, answer=Answer.LATE)
+    model.sound()
     model.probe(who=0, wait=6, asked="truth", mishap=None)
+    model.sound()
     model.send_in_peace(who=0, answer=Answer.RECEIVED)
 
 
