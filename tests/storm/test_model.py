@@ -11,21 +11,23 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.storm.model.bugs import BUGS, Patch
 from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.scenes import SCENES, Scene
 from tests.storm.model.world import World
 from tests.world.postgres import Server
 
-EXAMPLES = int(os.environ.get("STORM_MODEL_EXAMPLES", "150"))
+LONG = "STORM_MODEL_EXAMPLES" in os.environ  # `make storm-model`
+EXAMPLES = int(os.environ.get("STORM_MODEL_EXAMPLES", "60"))
 STEPS = 40  # of which about half find something to do
 BOUND = 300  # examples within which a planted bug has to be found
 
 
-def check(examples: int, *phases: Phase) -> None:
+def check(examples: int, *phases: Phase, derandomize: bool = True) -> None:
     run_state_machine_as_test(
         Payouts,
         settings=settings(
             max_examples=examples,
             stateful_step_count=STEPS,
-            derandomize="STORM_MODEL_EXAMPLES" not in os.environ,
+            derandomize=derandomize,
             database=None,
             deadline=None,
             phases=phases or (Phase.generate, Phase.shrink),
@@ -49,9 +51,28 @@ def world(postgres: Server, migrated_template: str) -> Iterator[World]:
 def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:
     """No order of answers, silences, crashes and orders breaks an invariant, and everything comes to rest."""
     Payouts.examples = 0
-    check(EXAMPLES)
+    check(EXAMPLES, derandomize=not LONG)
 
 
+def play(scene: Scene) -> None:
+    model = Payouts()
+    model.begin(lines=1, max_lines=1000, proof=False)
+    scene(model)
+    model.sound()
+    model.teardown()
+
+
+@pytest.mark.parametrize(("bug", "scene"), zip(BUGS, SCENES, strict=True), ids=[bug.__name__ for bug in BUGS])
+def test_a_planted_bug_breaks_an_invariant(world: World, bug: Patch, scene: Scene) -> None:
+    """The shortest story of each bug breaks an invariant in the broken build, and none in the real one."""
+    play(scene)
+    with pytest.MonkeyPatch.context() as patch:
+        bug(patch)
+        with pytest.raises(Violation):
+            play(scene)
+
+
+@pytest.mark.skipif(not LONG, reason="the search for planted bugs takes minutes: `make storm-model`")
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.__name__ for bug in BUGS])
 def test_a_planted_bug_is_found(world: World, bug: Patch, capsys: pytest.CaptureFixture[str]) -> None:
     """The check is worth something: each of eight broken builds breaks an invariant within a bounded search."""

@@ -1,0 +1,82 @@
+"""One short story for each planted bug: the fewest steps of the model that show it.
+
+The search has to find the bugs by itself; these scenes say that the invariants see what it finds, whatever its luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.storm.model.bank import Answer
+from tests.storm.model.life import Kind, Mishap
+from tests.storm.model.machine import Payouts
+
+Scene = Callable[[Payouts], None]
+BETWEEN_CLAIM_AND_SENDING = 8  # awaits outside transactions: the claim is committed, SENDING is not
+
+
+def resend_on_timeout(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.LOST_AFTER)
+    model.send_in_peace(who=0, answer=Answer.RECEIVED)
+
+
+def commit_after_the_call(model: Payouts) -> None:
+    """Every await at which the process can end; the next one tries again."""
+    for at in range(10, 30):
+        model.begin(lines=1, max_lines=1000, proof=False)
+        model.cut_and_render(who=0, mishap=None)
+        model.send(who=0, answer=Answer.LOST_AFTER, wait=1, mishap=Mishap(Kind.END, at, leases_pass=True))
+        model.send_in_peace(who=0, answer=Answer.RECEIVED)
+        model.sound()
+
+
+def absent_before_settling(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.LATE)
+    model.sound()
+    model.probe(who=0, wait=6, asked="truth", mishap=None)
+    model.sound()
+    model.send_in_peace(who=0, answer=Answer.RECEIVED)
+
+
+def unknown_overwrites_known(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.CREDITED)
+    model.sound()
+    model.collect_results(who=0, told="vaguely", mishap=None)
+
+
+def reissue_while_in_doubt(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.LOST_AFTER)
+    model.sound()
+    model.order(who=0, kind="REISSUE", choice=0, stale=0, twice=False, mishap=None)
+    model.send_in_peace(who=0, answer=Answer.CREDITED)
+
+
+def credit_told_twice(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.CREDITED)
+    model.collect_results(who=0, told="once", mishap=None)
+
+
+def fenced_may_send(model: Payouts) -> None:
+    model.cut_and_render(who=0, mishap=None)
+    model.sound()
+    stop = Mishap(Kind.STOP, BETWEEN_CLAIM_AND_SENDING, leases_pass=True)
+    model.send(who=0, answer=Answer.RECEIVED, wait=1, mishap=stop)
+    model.sound()
+    model.go_on(who=0)
+
+
+def return_reopens_nothing(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.CREDITED)
+    model.bank_decides(choice=0, fate="return")
+
+
+SCENES: tuple[Scene, ...] = (
+    resend_on_timeout,
+    commit_after_the_call,
+    absent_before_settling,
+    unknown_overwrites_known,
+    reissue_while_in_doubt,
+    credit_told_twice,
+    fenced_may_send,
+    return_reopens_nothing,
+)
