@@ -249,7 +249,7 @@ class App:
         if inbox is None:
             return False
         if not inbox.ready:
-            self._fault("kafka", "not connected")
+            self._fault("kafka", inbox.fault)
             return False
         try:
             await inbox.lag()
