@@ -170,6 +170,7 @@ class App:
             try:
                 store = await Store.open(self._config)
                 lifted = await store.submissions.ensure_banks(list(self._parts.banks))
+                unbound = await store.engine.may_change_history()
             except (StoreUnavailable, OSError) as error:
                 self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
                 try:
@@ -180,6 +181,8 @@ class App:
                 return None
             for bank in lifted:
                 log.warning("pause lifted at start", bank=bank)
+            if unbound:
+                log.warning("the database role may change history: use one of `gateway migrate --gateway-role`")
             self._fault("database", None)
             self._store = store
             return store
