@@ -32,6 +32,7 @@ from gateway.clock import Clock
 from gateway.config import Config, ConfigError, readable
 from gateway.dispatch import Dispatch
 from gateway.failures import Failures
+from gateway.floors import demand_floors
 from gateway.intake import Intake
 from gateway.kafka import Inbox, Outlet
 from gateway.loop import Loop
@@ -314,7 +315,8 @@ async def _within(seconds: int, work: object) -> None:
 
 
 def main(config: Config) -> int:
-    """Run a gateway process; the exit status. ConfigError for what cannot be loaded."""
+    """Run a gateway process; the exit status. ConfigError for what cannot be loaded, TooOld for a library."""
+    demand_floors()
     logging.configure(config.log.level)
     # Rows come and go by the thousand and none of them is part of a cycle: looking for cycles that often is wasted.
     gc.set_threshold(GC_ALLOCATIONS, 20, 20)

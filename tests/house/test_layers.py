@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "gateway.calendar",
         "gateway.clock",
+        "gateway.floors",
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",
