@@ -225,10 +225,14 @@ class Outlet:
         self._section = section
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
+        self._renew = False
 
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Publish (topic, key, value) in order and wait for every acknowledgement; PublishInDoubt otherwise."""
         async with self._lock:
+            if self._renew:
+                self._renew = False
+                await self._drop()
             try:
                 async with asyncio.timeout(self._section.publish_timeout_seconds):
                     producer = await self._connected()
@@ -264,9 +268,9 @@ class Outlet:
         if producer is not None:
             await _stop(producer)
 
-    async def renew(self) -> None:
+    def renew(self) -> None:
         """Connect anew for the next publish, with the secrets as they stand in their files then."""
-        await self.stop()
+        self._renew = True
 
     async def stop(self) -> None:
         async with self._lock:

@@ -142,7 +142,7 @@ async def test_a_client_made_anew_uses_the_secret_as_it_stands_in_its_file_then(
     await asyncio.wait_for(_until(inbox, desk, 1), 60)
     before = inbox._consumer
     inbox.renew()
-    await outlet.renew()
+    outlet.renew()
     await outlet.publish(0, [("batches", "k", b"two")])
     await asyncio.wait_for(_until(inbox, desk, 2), 60)
     assert (desk.values(), inbox._consumer is before) == ([b"one", b"two"], False)
