@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 N ?= 100000
 SECONDS ?= 300
 
-.PHONY: demo test check bench fuzz storm-model lock clean
+.PHONY: demo test check bench fuzz storm-model lock sbom clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -27,6 +27,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict gateway adapters schemas tests
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive gateway adapters schemas
 	$(BIN)/python -m pytest tests/house
 
 bench: $(VENV)/.ready
@@ -46,6 +47,10 @@ storm-model: $(VENV)/.ready
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra sm --extra smpp --extra dev pyproject.toml -o requirements-dev.lock
+
+# The bill of materials of what is installed in production, from its lock.
+sbom: $(VENV)/.ready
+	$(BIN)/python -m tests.house.sbom
 
 # A demonstration that still runs keeps its directory, and is named.
 clean:

@@ -28,16 +28,18 @@ from adapters.sms.smpp import PROFILE as SMPP
 from gateway import log as logging
 from gateway import metrics, reference
 from gateway.admin import Admin, Limits, Unavailable, UnknownSender
-from gateway.approval import KeyRing
+from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import Bank, open_banks, settings_of
 from gateway.clock import Clock
 from gateway.config import Config, ConfigError, readable
 from gateway.dispatch import Dispatch
 from gateway.failures import Failures
+from gateway.floors import demand_floors
 from gateway.intake import Intake
 from gateway.kafka import Inbox, Outlet
 from gateway.loop import Loop
 from gateway.notices import Notifier
+from gateway.privacy import KeyFileFault, load_keys
 from gateway.receipts import Relay
 from gateway.store.engine import StoreUnavailable
 from gateway.store.refusing import refusal_of
@@ -62,11 +64,7 @@ class Parts:
         files = config.files
         path = config.path
         self.clock = Clock.from_environment()
-        self.keyring = KeyRing.load(
-            path(files.approval_keys),
-            config.gateway.audience,
-            dt.timedelta(days=config.gateway.greatest_message_age_days),
-        )
+        self.keyring = open_keyring(config)
         self.vault = Vault.load(path(files.privacy_keys))
         self.reference = reference.load(
             path(files.programmes), path(files.agreements), path(files.calendar), files.agreements_adapter_column
@@ -74,6 +72,17 @@ class Parts:
         self.banks = open_banks(config)
         self.templates = open_templates(path(files.templates) if files.templates else None)
         self.provider = open_provider(config)
+
+    def renew(self, config: Config) -> None:
+        """Read the keys of approvals and of sealing again: all of them, or, with a fault in one, none."""
+        keyring = open_keyring(config)
+        self.vault.renew(load_keys(config.path(config.files.privacy_keys)))
+        self.keyring.renew(keyring)
+
+
+def open_keyring(config: Config) -> KeyRing:
+    age = dt.timedelta(days=config.gateway.greatest_message_age_days)
+    return KeyRing.load(config.path(config.files.approval_keys), config.gateway.audience, age)
 
 
 def open_templates(path: Path | None) -> Templates:
@@ -160,6 +169,7 @@ class App:
         metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
         log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
         outlet = Outlet(self._config.kafka)
+        loop.add_signal_handler(signal.SIGHUP, self.renew_keys, outlet)
         try:
             store = await self._open_store()
             if store is not None:
@@ -169,12 +179,26 @@ class App:
             await self._shut_down(admin, outlet)
         return self._exit
 
+    def renew_keys(self, outlet: Outlet) -> bool:
+        """SIGHUP: read the keys again, without a stop; whether they are used. With a fault the old ones stay in use."""
+        try:
+            self._parts.renew(self._config)
+        except (KeyRingFault, KeyFileFault, OSError) as error:
+            log.error("keys not renewed: the old ones stay in use", exc_info=error)
+            return False
+        outlet.renew()
+        if self._inbox is not None:
+            self._inbox.renew()
+        log.info("keys renewed")
+        return True
+
     async def _open_store(self) -> Store | None:
         """Connect to the database for as long as it takes; None when the process is told to stop before."""
         while not self._stop.is_set():
             try:
                 store = await Store.open(self._config)
                 lifted = await store.submissions.ensure_banks(list(self._parts.banks))
+                unbound = await store.engine.may_change_history()
             except (StoreUnavailable, OSError) as error:
                 self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
                 try:
@@ -185,6 +209,8 @@ class App:
                 return None
             for bank in lifted:
                 log.warning("pause lifted at start", bank=bank)
+            if unbound:
+                log.warning("the database role may change history: use one of `gateway migrate --gateway-role`")
             self._fault("database", None)
             self._store = store
             return store
@@ -256,7 +282,7 @@ class App:
         if inbox is None:
             return False
         if not inbox.ready:
-            self._fault("kafka", "not connected")
+            self._fault("kafka", inbox.fault)
             return False
         try:
             await inbox.lag()
@@ -318,7 +344,8 @@ async def _within(seconds: int, work: object) -> None:
 
 
 def main(config: Config) -> int:
-    """Run a gateway process; the exit status. ConfigError for what cannot be loaded."""
+    """Run a gateway process; the exit status. ConfigError for what cannot be loaded, TooOld for a library."""
+    demand_floors()
     logging.configure(config.log.level)
     # Rows come and go by the thousand and none of them is part of a cycle: looking for cycles that often is wasted.
     gc.set_threshold(GC_ALLOCATIONS, 20, 20)

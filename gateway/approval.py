@@ -167,6 +167,10 @@ class KeyRing:
         # Out here, so that pydantic's error, which holds the file, does not stay attached as the context.
         raise KeyRingFault(fault)
 
+    def renew(self, other: KeyRing) -> None:
+        """Believe what another ring believes from now on; between two messages, never within one."""
+        self._entries, self._audience, self._greatest_age = other._entries, other._audience, other._greatest_age
+
     def verify(self, header_value: str | bytes | None, raw: bytes, kind: Kind, now: dt.datetime) -> Verified:
         """Who approved ``raw``; ``Refused`` says why nobody did.
 

@@ -15,6 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
 from adapters.sm2 import Sm2PrivateKey, Sm2PublicKey, is_sm2
+from gateway.log import quotable
 from schemas.strict_json import loads
 
 Algorithm = Literal["EdDSA", "ES256", "SM2"]
@@ -22,6 +23,7 @@ PublicKey = OKPKey | ECKey | Sm2PublicKey
 CURVE: Final = {"EdDSA": "Ed25519", "ES256": "P-256", "SM2": "SM2"}
 
 
+@quotable
 class KeyRingFault(ValueError):
     """The key ring or a private key cannot be used. The message names the entry, never key material."""
 

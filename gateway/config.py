@@ -10,17 +10,19 @@ import datetime as dt
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,30}$")]
 FILE_FIELDS = ("approval_keys", "privacy_keys", "programmes", "agreements", "calendar", "templates")
+KAFKA_FILES = ("ca_file", "certificate_file", "private_key_file", "sasl_password_file")
 
 
 _BANK_NAME_FORM = "a bank's name is 2 to 31 small letters, digits and underscores, a letter first"
 _SERVERS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 # pydantic's words for the commonest faults, said so that whoever writes the file understands them.
 _PLAIN_WORDS = {"extra_forbidden": "is no setting that is known", "missing": "is missing"}
 _NO_FILE = ("is no file", "Path does not point to a file")
@@ -58,7 +60,20 @@ class DatabaseSection(Section):
 
 
 class KafkaSection(Section):
+    """``security_protocol`` and the files of TLS and SASL. Relative files start from the configuration, as everywhere.
+
+    Only ``ca_file`` is trusted, not the machine's store. ``sasl_without_tls`` allows SASL_PLAINTEXT, on loopback alone.
+    """
+
     bootstrap_servers: str
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
+    sasl_mechanism: Literal["SCRAM-SHA-512", "PLAIN"] | None = None
+    sasl_username: str | None = Field(default=None, min_length=1, max_length=200)
+    sasl_password_file: Path | None = None
+    sasl_without_tls: bool = False
     group: str = "payout-gateway"
     topic_prefix: str = Field(default="payout.", pattern=r"^[a-z0-9._-]{0,60}$")
     max_record_bytes: int = Field(default=1_000_000, ge=10_000, le=10_000_000)
@@ -72,6 +87,41 @@ class KafkaSection(Section):
         if not all(_SERVERS.fullmatch(server) for server in text.split(",")):
             raise ValueError("is not host:port[,host:port]")
         return text
+
+    @property
+    def tls(self) -> bool:
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL_")
+
+    @property
+    def on_loopback(self) -> bool:
+        return all(server.rpartition(":")[0] in _LOOPBACK for server in self.bootstrap_servers.split(","))
+
+    @model_validator(mode="after")
+    def _secured_as_it_says(self) -> Self:
+        """What belongs to a protocol is there, and nothing that the protocol would silently leave unused."""
+        tls = {"ca_file": self.ca_file, "certificate_file": self.certificate_file}
+        sasl = {"sasl_mechanism": self.sasl_mechanism, "sasl_username": self.sasl_username}
+        sasl["sasl_password_file"] = None if self.sasl_password_file is None else "given"
+        if self.tls and self.ca_file is None:
+            raise ValueError(f"{self.security_protocol} needs ca_file")
+        if (self.certificate_file is None) != (self.private_key_file is None):
+            raise ValueError("certificate_file and private_key_file belong together")
+        if not self.tls and (unused := [name for name, value in tls.items() if value is not None]):
+            raise ValueError(f"{self.security_protocol} does not use {' and '.join(unused)}")
+        if self.sasl and (missing := [name for name, value in sasl.items() if value is None]):
+            raise ValueError(f"{self.security_protocol} needs {' and '.join(missing)}")
+        if not self.sasl and (unused := [name for name, value in sasl.items() if value is not None]):
+            raise ValueError(f"{self.security_protocol} does not use {' and '.join(unused)}")
+        if self.security_protocol == "SASL_PLAINTEXT":
+            if not (self.sasl_without_tls and self.on_loopback):
+                raise ValueError("SASL_PLAINTEXT needs sasl_without_tls = true and servers on loopback alone")
+            if self.sasl_mechanism == "PLAIN":
+                raise ValueError("PLAIN sends the password itself: only within TLS")
+        return self
 
 
 class HttpSection(Section):
@@ -130,6 +180,16 @@ class Config(Section):
     timing: TimingSection = TimingSection()
     banks: dict[NAME, BankSection] = Field(min_length=1, max_length=64)
     log: LogSection = LogSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kafka_files(cls, document: Any) -> Any:
+        """Kafka's clients are made far from ``base``, so its files are made absolute here."""
+        match document:
+            case {"base": Path() as base, "kafka": {**kafka}}:
+                named = [key for key in KAFKA_FILES if isinstance(kafka.get(key), str)]
+                return {**document, "kafka": {**kafka, **{key: base / str(kafka[key]) for key in named}}}
+        return document
 
     @field_validator("database")
     @classmethod
@@ -198,6 +258,7 @@ def missing_files(config: Config) -> list[str]:
     """A line for each file that the configuration names and that is not there."""
     named = [(f"files.{field}", getattr(config.files, field)) for field in FILE_FIELDS]
     named.append(("database.dsn_file", config.database.dsn_file))
+    named += [(f"kafka.{field}", getattr(config.kafka, field)) for field in KAFKA_FILES]
     return [
         f"{where}: {does_not_exist(relative)}"
         for where, relative in named

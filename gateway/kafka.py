@@ -21,6 +21,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from gateway import metrics
 from gateway.approval import signature_header
 from gateway.config import KafkaSection
+from gateway.kafka_security import KafkaRefused, client_arguments, why_refused
 from gateway.log import get_logger
 from gateway.receipts import PublishInDoubt
 from schemas.codec import Refused
@@ -48,6 +49,8 @@ class Inbox:
         self._consumer: AIOKafkaConsumer | None = None
         self._progress_at = time.monotonic()
         self._busy = False
+        self.fault = "not connected"  # why there is no consumer
+        self._renew = False
 
     @property
     def ready(self) -> bool:
@@ -55,6 +58,9 @@ class Inbox:
 
     async def step(self) -> bool:
         """Fetch and handle what is there; whether anything was. Raises when Kafka or a handler fails: tried again."""
+        if self._renew:
+            await self._drop()  # between two turns: everything handled is committed
+            self._renew = False
         consumer = await self._connected()
         try:
             fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS, max_records=_RECORDS_AT_ONCE)
@@ -139,7 +145,7 @@ class Inbox:
         session = self._section.session_timeout_seconds * 1000
         consumer = AIOKafkaConsumer(
             *self._topics,
-            bootstrap_servers=self._section.bootstrap_servers,
+            **client_arguments(self._section),
             group_id=self._section.group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -155,12 +161,27 @@ class Inbox:
         try:
             async with asyncio.timeout(2 * self._section.session_timeout_seconds):
                 await consumer.start()
+        except KafkaError:
+            await _stop(consumer)
+            await self._say_why()
+            raise
         except BaseException:
             await _stop(consumer)
             raise
-        self._consumer = consumer
+        self._consumer, self.fault = consumer, ""
         self._progress_at = time.monotonic()
         return consumer
+
+    async def _say_why(self) -> None:
+        """KafkaRefused with the reason, where one is to be had."""
+        refused = await why_refused(self._section)
+        if refused is not None:
+            self.fault = str(refused)
+            raise refused from None
+
+    def renew(self) -> None:
+        """Connect anew before the next turn, with the secrets as they stand in their files then."""
+        self._renew = True
 
     async def lag(self) -> int:
         """Records between our positions and the ends of the topics, asked from outside the fetcher; sets the gauge."""
@@ -189,6 +210,7 @@ class Inbox:
 
     async def _drop(self) -> None:
         consumer, self._consumer = self._consumer, None
+        self.fault = "not connected"
         if consumer is not None:
             await _stop(consumer)
 
@@ -203,10 +225,14 @@ class Outlet:
         self._section = section
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
+        self._renew = False
 
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Publish (topic, key, value) in order and wait for every acknowledgement; PublishInDoubt otherwise."""
         async with self._lock:
+            if self._renew:
+                self._renew = False
+                await self._drop()
             try:
                 async with asyncio.timeout(self._section.publish_timeout_seconds):
                     producer = await self._connected()
@@ -215,14 +241,14 @@ class Outlet:
                         for topic, key, value in records
                     ]
                     await asyncio.gather(*futures)
-            except (KafkaError, OSError, TimeoutError) as error:
+            except (KafkaError, KafkaRefused, OSError, TimeoutError) as error:
                 await self._drop()
                 raise PublishInDoubt(f"lane {lane}: {type(error).__name__}") from None
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._section.bootstrap_servers,
+                **client_arguments(self._section),
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=5,
@@ -241,6 +267,10 @@ class Outlet:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
+
+    def renew(self) -> None:
+        """Connect anew for the next publish, with the secrets as they stand in their files then."""
+        self._renew = True
 
     async def stop(self) -> None:
         async with self._lock:

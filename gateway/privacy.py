@@ -37,6 +37,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.log import quotable
 from schemas.masked import Masked
 from schemas.sm4 import Sm4Gcm
 from schemas.strict_json import loads
@@ -47,6 +48,7 @@ _TAG_BYTES: Final = 16
 _KEY_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,31}")
 
 
+@quotable
 class KeyFileFault(ValueError):
     """The key file cannot be used. The message names the field, never key material."""
 

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from gateway.policy import AccountKind, Binding, Payee
-from gateway.privacy import BlindIndex, Keys, Seals, load_keys
+from gateway.privacy import BlindIndex, KeyFileFault, Keys, Seals, load_keys
 from schemas.masked import AccountNumber, IdNumber, PersonName, Phone
 
 BENEFICIARY_COLUMN: Final = "payouts.beneficiary"
@@ -21,13 +21,28 @@ BENEFICIARY_COLUMN: Final = "payouts.beneficiary"
 class Vault:
     """Seals and opens; finds a person again by a blind index of the resident ID."""
 
-    def __init__(self, seals: Seals, beneficiary: BlindIndex) -> None:
+    def __init__(self, seals: Seals, beneficiary: BlindIndex, keys: Keys | None = None) -> None:
         self._seals = seals
         self._beneficiary = beneficiary
+        self._keys = keys
 
     @classmethod
     def of(cls, keys: Keys) -> Vault:
-        return cls(keys.sealer(), keys.blind_index(BENEFICIARY_COLUMN))
+        return cls(keys.sealer(), keys.blind_index(BENEFICIARY_COLUMN), keys)
+
+    def renew(self, keys: Keys) -> None:
+        """Seal under the file's active key from now on, and open under all of its keys.
+
+        KeyFileFault, and nothing changes, for a file that would make a stored row unreadable or a person a stranger:
+        another blind key, or a known key that is gone or different. Dropping a key needs a restart, knowingly.
+        """
+        if self._keys is not None:
+            if keys.blind != self._keys.blind:
+                raise KeyFileFault("the blind key differs: nobody would be found again, and duplicates would be paid")
+            for kid, key in self._keys.sealing.items():
+                if keys.sealing.get(kid) != key:
+                    raise KeyFileFault(f"sealing key {kid} is gone or differs: rows sealed with it would not open")
+        self._seals, self._keys = keys.sealer(), keys
 
     @classmethod
     def load(cls, path: Path) -> Vault:

@@ -23,6 +23,8 @@ from gateway.banks import open_banks, settings_of
 from gateway.calendar import WorkCalendar
 from gateway.cli.terminal import business_clock, clock_warning, say, say_faults
 from gateway.config import BankSection, Config, ConfigError, FilesSection, SmsSection
+from gateway.floors import TooOld, demand_floors
+from gateway.kafka_security import KafkaRefused, client_arguments
 from gateway.policy import Agreement
 from gateway.privacy import KeyFileFault, load_keys
 from gateway.tables import TableFault
@@ -77,6 +79,7 @@ class Checked:
         self.warnings = [warning] if (warning := clock_warning()) else []
         self._today = business_clock().now().date()
         self._named_banks: Set[str] = frozenset()  # configured, whether or not their sections hold
+        self._collect(demand_floors)
         try:
             config: Config | None = configuration.load(path)
         except ConfigError as error:
@@ -105,6 +108,11 @@ class Checked:
         return Config.model_construct(**{"files": None, "sms": None, **rest})
 
     def _check(self, config: Config) -> None:
+        kafka = getattr(config, "kafka", None)  # not there when its section does not hold
+        if kafka is not None and not kafka.tls and not kafka.on_loopback:
+            self.warnings.append("kafka: signed lists and receipts travel unencrypted; set security_protocol")
+        if kafka is not None:
+            self._collect(lambda: client_arguments(kafka))
         if config.files is not None:
             self._check_files(config, config.files)
         self._note(_missing_settings_files(config))
@@ -159,9 +167,9 @@ class Checked:
     def _collect(self, work: Callable[[], T], prefix: str = "") -> T | None:
         try:
             return work()
-        except (ConfigError, TableFault, TemplateError) as error:
+        except (ConfigError, TableFault, TemplateError, TooOld) as error:
             self._note(error.faults)
-        except (KeyRingFault, KeyFileFault) as error:
+        except (KeyRingFault, KeyFileFault, KafkaRefused) as error:
             self._note([f"{prefix}{error}"])
         except OSError as error:
             self._note([f"{prefix}cannot be read ({type(error).__name__})"])

@@ -17,6 +17,8 @@ from aiokafka.errors import KafkaError
 
 from gateway.approval import HEADER_NAME, SigningKey, sign
 from gateway.cli.terminal import CommandFailed, business_clock
+from gateway.config import KafkaSection
+from gateway.kafka_security import KafkaRefused, client_arguments, why_refused
 from schemas.codec import MOST_BYTES
 from schemas.v1 import INBOUND_TOPICS, Kind
 
@@ -36,14 +38,18 @@ class Outgoing:
 
 
 async def publish_all(
-    records: Iterable[Outgoing], bootstrap: str, prefix: str, audience: str, key: SigningKey, kid: str
+    records: Iterable[Outgoing], kafka: KafkaSection, audience: str, key: SigningKey, kid: str
 ) -> int:
     """Sign and publish, one after the other; how many. CommandFailed says how far it got."""
     clock = business_clock()
     # What it would print is told below in one line, and at DEBUG it would print the records.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        arguments = client_arguments(kafka)
+    except KafkaRefused as refused:
+        raise CommandFailed(str(refused)) from None
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **arguments,
         acks="all",
         enable_idempotence=True,
         request_timeout_ms=_PUBLISH_SECONDS * 1000,
@@ -55,10 +61,11 @@ async def publish_all(
             async with asyncio.timeout(_CONTACT_SECONDS):
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise CommandFailed(f"no Kafka answers at {bootstrap} ({type(error).__name__}): nothing was sent") from None
+            why = await why_refused(kafka) or type(error).__name__
+            raise CommandFailed(f"no Kafka answers at {kafka.bootstrap_servers} ({why}): nothing was sent") from None
         count = 0
         for record in records:
-            topic = prefix + INBOUND_TOPICS[record.kind].removeprefix(_TOPIC_PREFIX)
+            topic = kafka.topic_prefix + INBOUND_TOPICS[record.kind].removeprefix(_TOPIC_PREFIX)
             signature = sign(record.value, record.kind, key, kid, audience, clock.now()).encode("ascii")
             try:
                 # The idempotent producer has no timeout of its own.

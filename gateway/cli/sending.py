@@ -20,13 +20,13 @@ from gateway import config as configuration
 from gateway.approval import AUDIENCE, SigningKey
 from gateway.cli.publisher import Outgoing, publish_all
 from gateway.cli.terminal import CommandFailed, read_secret, say
+from gateway.config import KafkaSection
 from gateway.lists import read_header, read_list
 from schemas.codec import MOST_BYTES, encode
 from schemas.strict_json import loads
 from schemas.v1 import MOST_LINES_IN_PART, CorrectedDetails, Kind, Message, Order, OrderKind
 
 _MOST_DETAILS_BYTES = 16_384
-_DEFAULT_PREFIX = "payout."
 
 Key = Annotated[Path, typer.Option("--key", help="The issuer's private key (PEM or JWK).", exists=True, dir_okay=False)]
 Kid = Annotated[str, typer.Option("--kid", help="The id under which the gateway knows the key.")]
@@ -58,8 +58,7 @@ def register(app: typer.Typer) -> None:
 class _Channel:
     """Where messages go, and how they are signed."""
 
-    bootstrap: str
-    prefix: str
+    kafka: KafkaSection
     audience: str
     key: SigningKey
     kid: str
@@ -78,18 +77,22 @@ class _Channel:
         if config is None:
             if not bootstrap:
                 raise typer.BadParameter("give --config or --bootstrap")
-            return cls(bootstrap, _DEFAULT_PREFIX, audience or AUDIENCE, signing_key, kid)
+            return cls(_section(bootstrap), audience or AUDIENCE, signing_key, kid)
         known = configuration.load(config)
-        return cls(
-            bootstrap or known.kafka.bootstrap_servers,
-            known.kafka.topic_prefix,
-            audience or known.gateway.audience,
-            signing_key,
-            kid,
-        )
+        kafka = known.kafka if bootstrap is None else _section(bootstrap, known.kafka)
+        return cls(kafka, audience or known.gateway.audience, signing_key, kid)
 
     def publish(self, records: Iterator[Outgoing]) -> int:
-        return asyncio.run(publish_all(records, self.bootstrap, self.prefix, self.audience, self.key, self.kid))
+        return asyncio.run(publish_all(records, self.kafka, self.audience, self.key, self.kid))
+
+
+def _section(bootstrap: str, like: KafkaSection | None = None) -> KafkaSection:
+    """Other servers than the configuration's, reached as it says; without one, in plain text."""
+    facts = {} if like is None else like.model_dump()
+    try:
+        return KafkaSection.model_validate({**facts, "bootstrap_servers": bootstrap})
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(configuration.readable(error, "kafka."))) from None
 
 
 def publish(

@@ -15,6 +15,7 @@ from rich.console import Console
 from gateway.approval import KeyRingFault
 from gateway.clock import ENVIRONMENT_NAME, Clock
 from gateway.config import ConfigError
+from gateway.floors import TooOld
 from gateway.privacy import KeyFileFault
 from gateway.tables import TableFault
 from gateway.texts import TemplateError
@@ -101,7 +102,7 @@ def explain(error: BaseException) -> list[str]:
     match error:
         case CommandFailed():
             return [f"error: {line}" for line in error.lines]
-        case ConfigError() | TableFault() | TemplateError():
+        case ConfigError() | TableFault() | TemplateError() | TooOld():
             return [f"fault: {fault}" for fault in error.faults]
         case OSError() if error.strerror:
             return [f"error: {error.strerror}{f': {error.filename}' if error.filename else ''}"]

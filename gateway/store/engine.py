@@ -23,6 +23,7 @@ _MIGRATIONS: Final = _SQL_DIRECTORY / "migrations"
 
 # A commit that is acknowledged must be on the disk: without these three the gateway refuses to start (R6).
 DURABILITY: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+LEAST_SERVER_VERSION: Final = 180_000
 STRONGER_COMMITS: Final = frozenset({"on", "remote_apply", "remote_write", "local"})
 # Cancelled calls may keep row locks; the server must not keep them for ever.
 SESSION_SETTINGS: Final = {
@@ -79,6 +80,7 @@ class Engine:
             raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
         engine = cls(pool)
         try:
+            await engine._assert_version()
             await engine._assert_durable()
             if migrated:
                 await engine.assert_migrated()
@@ -122,6 +124,34 @@ class Engine:
     async def ping(self) -> None:
         async with self.connection() as connection:
             await connection.execute(sql("ping"))
+
+    async def _assert_version(self) -> None:
+        async with self.connection() as connection:
+            version = await connection.fetchval(sql("server_version"))
+        if version < LEAST_SERVER_VERSION:
+            raise StoreUnavailable(
+                f"PostgreSQL {LEAST_SERVER_VERSION // 10_000} is needed; this is {version // 10_000}"
+            )
+
+    async def may_change_history(self) -> bool:
+        """Whether the role we run as could rewrite the books; in production it must not."""
+        async with self.connection() as connection:
+            return bool(await connection.fetchval(sql("may_change_history")))
+
+    async def grant(self, *, gateway_role: str | None, auditor_role: str | None) -> None:
+        """Give roles that exist what their work needs and nothing else. StoreUnavailable for a role nothing binds."""
+        for role, grants in ((gateway_role, ("grant_reading", "grant_paying")), (auditor_role, ("grant_reading",))):
+            if role is None:
+                continue
+            async with self.transaction() as connection:
+                await connection.execute(sql("lock_migrations"))
+                if not await connection.fetchval(sql("role_exists"), role):
+                    raise StoreUnavailable(f"there is no role {role}: CREATE ROLE it first, with its password")
+                if not await connection.fetchval(sql("role_is_ordinary"), role):
+                    raise StoreUnavailable(f"{role} is a superuser or the owner of the books: no grant would bind it")
+                await connection.execute(sql("name_role"), role)
+                for name in grants:
+                    await connection.execute(sql(name))
 
     async def _assert_durable(self) -> None:
         async with self.connection() as connection:

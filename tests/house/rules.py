@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.log import ALLOWED
+from tests.house.danger import DANGERS, MORE_DANGERS, beyond
 from tests.house.tree import CODE, Module
 
 MODULE_LINES = 450
@@ -230,8 +231,10 @@ RULES = (
         "_log.info('paid', payout_id=x)\nlog.debug('x', exc_info=e)",
         in_code,
     ),
+    *(Rule(check, bad, good, beyond(check)) for check, bad, good in DANGERS),
 )
 MORE_BAD = (
+    *MORE_DANGERS,
     ("one_clock", "from datetime import date\nx = date.today()"),
     ("one_clock", "import datetime\nx = datetime.datetime.utcnow()"),
     ("no_float", "x = float('1.5')"),

@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.banks",
         "gateway.config",
         "gateway.deadlines",
+        "gateway.kafka_security",
         "gateway.lists",
         "gateway.log",
         "gateway.metrics",
@@ -42,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "gateway.calendar",
         "gateway.clock",
+        "gateway.floors",
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.world.broker import PARTITIONS, Limits, create_topics
@@ -59,6 +60,7 @@ class JvmBroker:
         heap_mb: int = 512,
         partitions: int = PARTITIONS,
         settings: dict[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
         outlives_parent: bool = False,
     ) -> None:
         self.directory = directory
@@ -68,6 +70,7 @@ class JvmBroker:
         self._controller_port = free_port()
         self._properties = directory / "kafka.properties"
         self._settings = settings or {}
+        self._users = dict(users or {})  # who may log in by SCRAM-SHA-512, and with which password
         self._java = [f"-Xmx{heap_mb}m", f"-Xms{heap_mb}m", LOG_LEVEL, "-cp", class_path()]
         self.child = Child(
             "kafka",
@@ -112,12 +115,14 @@ class JvmBroker:
     def _format(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         log = self.directory / "kafka-log"
+        own = {
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+        }
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(log),
@@ -131,10 +136,24 @@ class JvmBroker:
             "message.max.bytes": str(8 * 1024 * 1024),
             **self._settings,
         }
+        for listener in ("listeners", "advertised.listeners"):  # those of a test stand beside our own
+            settings[listener] = ",".join(filter(None, (own[listener], self._settings.get(listener))))
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=").replace("-", "A")
+        tool = [
+            "java",
+            *self._java,
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(self._properties),
+        ]
+        for name, password in self._users.items():
+            tool += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run(
-            ["java", *self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)],
+            tool,
             capture_output=True,
             text=True,
             check=False,

@@ -1,0 +1,69 @@
+-- name: role_exists
+-- Whether the server knows this role; roles and their passwords are the database administrator's.
+SELECT 1 FROM pg_roles WHERE rolname = $1;
+
+-- name: role_is_ordinary
+-- Whether a role is bound by what it is granted: no superuser, and not the owner of the books by itself or as a member.
+SELECT NOT r.rolsuper AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER') AS ordinary
+FROM pg_roles r, pg_class c WHERE r.rolname = $1 AND c.oid = 'history'::regclass;
+
+-- name: may_change_history
+-- Whether whoever asks could rewrite the history, by a grant, as its owner, or as a superuser.
+SELECT r.rolsuper OR pg_has_role(c.relowner, 'MEMBER') OR has_any_column_privilege('history', 'UPDATE')
+       OR has_table_privilege('history', 'DELETE, TRUNCATE')
+FROM pg_roles r, pg_class c WHERE r.rolname = current_user AND c.oid = 'history'::regclass;
+
+-- name: server_version
+-- The server's version as a number: 180001 is 18.1.
+SELECT current_setting('server_version_num')::integer;
+
+-- name: name_role
+-- The role of the grants that follow in this transaction: a DO block takes no parameters.
+SELECT set_config('payout.role', $1, true);
+
+-- name: grant_reading!
+-- An auditor reads everything (people's details are sealed) and writes nothing. Repeating it takes back what was more.
+DO $$
+DECLARE who text = current_setting('payout.role');
+BEGIN
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', who);
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM %I', who);
+    EXECUTE format('REVOKE CREATE ON SCHEMA public FROM %I', who);
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', who);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA public TO %I', who);
+END $$;
+
+-- name: grant_paying!
+-- After grant_reading: a gateway adds rows and changes the columns that move; an amount, a signature, history never.
+DO $$
+DECLARE
+    who text = current_setting('payout.role');
+    what text;
+BEGIN
+    FOREACH what IN ARRAY ARRAY[
+        'INSERT ON batches, batch_parts, fundings, refused_lines, payouts, submissions, attempts, evidence, artefacts,
+            callback_events, banks, orders, account_bindings, notices, outbox, history, leases, statements,
+            statement_entries, statement_differences',
+        'UPDATE (state, list_received_at, funds_received_at, funds_fen, judged_parts, planned_line, approved_lines,
+            approved_fen, refused_lines, cancelled_fen, clock_started_at, limit_at, target_at, feedback_due_at,
+            deadline_exact, recalled_at, revision, interim_sent_at, completed_at, changed_at, counted_at, buckets,
+            history_seq, history_hash) ON batches',
+        'UPDATE (batch_no) ON fundings',
+        'UPDATE (beneficiary, conflict_at, cancelled_at) ON payouts',
+        'UPDATE (reference, state, lines, open_lines, sent_lines, amount_fen, limit_at, payload, digest, remote_name,
+            rendered_at, hold_at, due_at, sent_at, ended_at, transmissions, acknowledged_at, silent_at, probe_at, probes,
+            watch_until, lease_owner, lease_until, fence, acknowledgement_due_at) ON submissions',
+        'UPDATE (submission_id, live, state, reason, bank_code, host_reference, post_date, artefact, settled_at,
+            credited_at, return_host_reference, returned_at) ON attempts',
+        'UPDATE (collected_to, paused_at, pause_reason, next_submit_at, next_probe_at) ON banks',
+        'UPDATE (sealed, loaded_at) ON account_bindings',
+        'UPDATE (outcomes, state, sealed, due_at, tries, sent_at, lease_owner, lease_until, fence) ON notices',
+        'UPDATE (published_at) ON outbox',
+        'UPDATE ON leases',
+        'UPDATE ON statements',
+        'UPDATE (resolved_at, artefact) ON statement_differences',
+        'DELETE ON statement_entries'
+    ] LOOP
+        EXECUTE format('GRANT %s TO %I', what, who);
+    END LOOP;
+END $$;

@@ -1,0 +1,170 @@
+"""Least privilege in PostgreSQL: the gateway's role does the whole job, and cannot rewrite what happened."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from gateway.store.engine import Engine, StoreUnavailable, sql
+from tests.house.test_tidy import queries
+from tests.store.kit import line, open_gateway
+from tests.world.postgres import Server, execute
+from tests.world.processes import run_apart
+
+# What only the owner runs, while migrating; DO blocks and DDL cannot be explained.
+OWNERS = frozenset({"create_migrations_table", "note_migration", "grant_reading", "grant_paying"})
+FORBIDDEN = (
+    "UPDATE history SET event = 'x'",
+    "DELETE FROM history",
+    "TRUNCATE history",
+    "ALTER TABLE history DISABLE TRIGGER ALL",
+    "DROP TRIGGER history_is_append_only ON history",
+    "SET session_replication_role = replica",
+    "UPDATE payouts SET amount_fen = 1",
+    "UPDATE attempts SET amount_fen = 1",
+    "UPDATE payouts SET sealed = ''",
+    "UPDATE batch_parts SET signature = 'x'",
+    "UPDATE orders SET outcome = 'APPLIED'",
+    "UPDATE outbox SET value = ''",
+    "DELETE FROM attempts",
+    "DELETE FROM payouts",
+    "DELETE FROM outbox",
+    "TRUNCATE callback_events",
+    "DELETE FROM callback_events",
+    "INSERT INTO schema_migrations (version, digest) VALUES (99, '')",
+    "DELETE FROM schema_migrations",
+    "CREATE TABLE mine (x integer)",
+    "ALTER TABLE payouts ADD COLUMN x integer",
+    "DROP INDEX attempts_one_live",
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Roles:
+    """A migrated database as three people see it."""
+
+    owner: str
+    gateway: str
+    auditor: str
+    names: tuple[str, str]
+
+
+@pytest.fixture
+def roles(postgres: Server, database: str) -> Iterator[Roles]:
+    """Two login roles on the server, granted by the code of `gateway migrate`."""
+    names = (f"gate way-{secrets.token_hex(4)}", f"auditor_{secrets.token_hex(4)}")
+    password = secrets.token_urlsafe(12)
+    for name in names:
+        run_apart(execute(postgres.dsn(), f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}'"))
+    run_apart(_grant(database, *names))
+    parts = urlsplit(database)
+    place = parts.netloc.rpartition("@")[2]
+    gateway, auditor = (
+        urlunsplit(parts._replace(netloc=f"{name.replace(' ', '%20')}:{password}@{place}")) for name in names
+    )
+    yield Roles(database, gateway, auditor, names)
+    for name in names:
+        run_apart(execute(database, f'DROP OWNED BY "{name}"'))
+        run_apart(execute(postgres.dsn(), f'DROP ROLE "{name}"'))
+
+
+async def _grant(dsn: str, gateway: str, auditor: str) -> None:
+    engine = await Engine.open(dsn, max_connections=2)
+    try:
+        await engine.grant(gateway_role=gateway, auditor_role=auditor)
+        await engine.grant(gateway_role=gateway, auditor_role=auditor)  # repeating it changes nothing
+    finally:
+        await engine.close()
+
+
+@pytest.fixture
+async def as_gateway(roles: Roles) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(roles.gateway)
+    yield connection
+    await connection.close()
+
+
+async def test_the_gateway_s_role_does_the_whole_job(roles: Roles) -> None:
+    """Take, judge, pay, fail, order again, count: the real store as the role, and its books close."""
+    async with open_gateway(roles.gateway) as gateway:
+        await gateway.pay(3)
+        await gateway.answer(
+            *({"reference": gateway.reference_of(n), "proof": "CREDITED", "amount_fen": 10_000} for n in (1, 2)),
+            {"reference": gateway.reference_of(3), "proof": "REJECTED", "reason": "ACCOUNT_CLOSED"},
+        )
+        await gateway.order("REISSUE", "O-1", 3, 1)
+        await gateway.send()
+        await gateway.watch.count()
+        assert sum((await gateway.buckets()).values()) == 3
+        assert [line_no for line_no, *_ in await gateway.outcomes()]
+        assert not await gateway.store.engine.may_change_history()
+
+
+async def test_every_query_is_within_the_gateway_s_rights(as_gateway: asyncpg.Connection) -> None:
+    """PostgreSQL checks the rights of each named query when it explains it: none is refused for want of a right."""
+    refused = {}
+    for name in queries():
+        if name in OWNERS:
+            continue
+        try:
+            await as_gateway.execute(f"EXPLAIN (GENERIC_PLAN) {sql(name)}")
+        except asyncpg.InsufficientPrivilegeError as error:
+            refused[name] = str(error)
+    assert refused == {}
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+async def test_what_the_gateway_s_role_may_not_do_is_refused_by_postgresql(
+    as_gateway: asyncpg.Connection, statement: str
+) -> None:
+    """History, amounts, signatures, the replay store, sent records and the schema are out of its reach."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await as_gateway.execute(statement)
+
+
+async def test_the_auditor_reads_everything_and_writes_nothing(roles: Roles) -> None:
+    """Every table can be read; none can be written, and none created."""
+    connection = await asyncpg.connect(roles.auditor)
+    try:
+        tables = [
+            row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        ]
+        for table in tables:
+            await connection.execute(f"SELECT * FROM {table} LIMIT 1")
+            for verb in (f"INSERT INTO {table} DEFAULT VALUES", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(verb)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("CREATE TABLE mine (x integer)")
+    finally:
+        await connection.close()
+    assert len(tables) > 15
+
+
+async def test_a_role_that_nothing_binds_is_not_granted_anything(roles: Roles) -> None:
+    """A role that is not there or that no grant binds: an error, not a false sense of safety."""
+    engine = await Engine.open(roles.owner, max_connections=2)
+    try:
+        assert await engine.may_change_history()
+        with pytest.raises(StoreUnavailable, match="there is no role"):
+            await engine.grant(gateway_role="nobody_here", auditor_role=None)
+        with pytest.raises(StoreUnavailable, match="superuser or the owner"):
+            await engine.grant(gateway_role="postgres", auditor_role=None)
+    finally:
+        await engine.close()
+
+
+async def test_the_owner_s_reach_shows_that_the_refusals_are_the_role_s(roles: Roles) -> None:
+    """The control: as the owner the amount can be changed, so it is the missing right that refuses the gateway."""
+    async with open_gateway(roles.gateway) as gateway:
+        await gateway.batch([line(1)])
+        await gateway.fund("100.00")
+        await gateway.judge()
+    connection = await asyncpg.connect(roles.owner)
+    assert await connection.execute("UPDATE payouts SET amount_fen = 1") == "UPDATE 1"
+    await connection.close()
