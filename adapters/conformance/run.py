@@ -35,6 +35,7 @@ from adapters.registry import load
 
 CASE_SECONDS: Final = 60
 LEAST_LINES: Final = 3
+LEAST_CASES: Final = 25  # that count: a rehearsal that can say next to nothing proves next to nothing
 _STANDARD_LIBRARY: Final = sysconfig.get_paths()["stdlib"] + os.sep
 
 
@@ -116,7 +117,11 @@ def check(
             locator=locator,
         )
         _can_be_built(kit)
-        return Report(kit.name, tuple(asyncio.run(_run(kit, chosen, tell))))
+        report = Report(kit.name, tuple(asyncio.run(_run(kit, chosen, tell))))
+    counted = report.passed + len(report.failed)
+    if not only and counted < LEAST_CASES:
+        raise CannotCheck(f"{counted} cases could be tried and {LEAST_CASES} are needed: the rehearsal says too little")
+    return report
 
 
 def _can_be_built(kit: Kit) -> None:
@@ -164,6 +169,11 @@ async def _one(kit: Kit, case: Case) -> Result:
     except NotImplementedError as error:
         kit.watch.raised(error)
         verdict, reason, is_blank = Verdict.FAILED, str(Blank.of(error)), True
+    except (SystemExit, asyncio.CancelledError) as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise  # somebody ends the whole run
+        kit.watch.raised(error)
+        verdict, reason = Verdict.FAILED, f"{type(error).__name__} was raised {_place(error)}"
     except Hung:
         verdict, reason = Verdict.FAILED, f"the adapter blocks everything for more than {CASE_SECONDS} s"
     except Exception as error:

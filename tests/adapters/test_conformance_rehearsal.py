@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adapters.banks.json_https import PROFILE
+from adapters.banks.json_https import PROFILE, JsonHttpsBank
 from adapters.banks.json_https.rehearsal import JsonHttpsRehearsal
 from adapters.conformance import (
     CannotSay,
@@ -26,13 +26,15 @@ from adapters.conformance import (
     Said,
     Site,
     Told,
+    run,
 )
 from adapters.conformance.counterpart import Fault, Mishap
 from adapters.conformance.keys import Keys
 from adapters.conformance.recorded import Recorded
 from adapters.conformance.run import CannotCheck, check
 from adapters.conformance.streams import TcpBank
-from adapters.wire.http import TlsFiles, client_tls
+from adapters.contract import Evidence, Rendered
+from adapters.wire.http import HttpWire, TlsFiles, client_tls
 from gateway.cli.adapters import CORE
 
 LINE = ReceivedLine("R1", "6299990000000000020", "张珅", 88_050)
@@ -118,6 +120,33 @@ def test_profile_without_rehearsal_is_told_what_to_write() -> None:
     with pytest.raises(CannotCheck, match="max_lines") as caught:
         failures(WrongSettings, "taken")
     assert "canary-value" not in str(caught.value)
+
+
+class EndsTheProgram(JsonHttpsBank):
+    async def submit(self, rendered: Rendered, wire: HttpWire) -> list[Evidence]:
+        raise SystemExit(0)
+
+
+class CancelsItself(JsonHttpsBank):
+    async def submit(self, rendered: Rendered, wire: HttpWire) -> list[Evidence]:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("adapter", [EndsTheProgram, CancelsItself])
+def test_adapter_that_ends_the_run_fails_the_case_and_not_the_kit(adapter: type[JsonHttpsBank]) -> None:
+    """SystemExit or a cancellation out of an adapter is a failed case: the others follow, and the report is given."""
+    report = check(dataclasses.replace(PROFILE, adapter=adapter.from_settings), CORE, only=["taken", "golden-bytes"])
+    assert report.failed == ["taken"]
+    assert report.summary()["cases"] == 2
+
+
+def test_too_few_cases_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in which next to nothing could be tried is no check at all, whatever the few cases said."""
+    cases = [case for case in run.CASES if case.id in ("golden-bytes", "code-table")]
+    monkeypatch.setattr(run, "CASES", cases)
+    with pytest.raises(CannotCheck, match="2 cases could be tried and 25 are needed"):
+        check(PROFILE, CORE)
+    assert check(PROFILE, CORE, only=["golden-bytes"]).failed == []
 
 
 def test_unknown_case_is_refused() -> None:
