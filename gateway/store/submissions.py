@@ -157,7 +157,7 @@ class Submissions:
                 at,
                 silent_at,
                 watch_until,
-                acknowledgement_due_at,
+                acknowledgement_due_at or silent_at,  # never null here: null says that the bank has spoken
             )
             if row is None:
                 raise Fenced
