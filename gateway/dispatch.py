@@ -258,6 +258,10 @@ class Dispatch:
             # that the bank has nothing, and sent it. What is in SENDING here is asked about, not sent.
             log.error("stood still before sending", bank=bank.name, submission=claim.submission_id)
             return True
+        if not self._is_open(bank):
+            # The cut-off passed while a lock was waited for: no byte has left, and only this process could say so.
+            await self._hear(bank, claim, row["transmissions"] + 1, sent_at, [Evidence(Proof.NOT_SENT, code="CUT_OFF")])
+            return True
         evidence = await self._submit(bank, rendered, claim)
         await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)
         return True

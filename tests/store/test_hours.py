@@ -92,3 +92,23 @@ async def test_a_window_that_closes_while_a_turn_is_waited_for_is_closed(databas
         set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 30))
         assert not await gateway.dispatch._send_one(gateway.entry, row, _now())
         assert gateway.bank.sent == []
+
+
+async def test_a_window_that_closes_while_a_lock_is_waited_for_is_closed(database: str) -> None:
+    """SENDING was committed behind somebody's lock and the cut-off: nothing leaves, it waits for the morning."""
+    async with open_judged(database, 1, **HOURS) as gateway:
+        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(16, 29, 59))
+        async with gateway.store.engine.connection() as connection:
+            lock = connection.transaction()
+            await lock.start()
+            await connection.execute("SELECT 1 FROM batches FOR UPDATE")
+            sending = asyncio.create_task(gateway.dispatch.send(gateway.entry))
+            await asyncio.sleep(0.3)
+            set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 40))
+            await lock.rollback()
+        await sending
+        assert gateway.bank.sent == []
+        assert await gateway.buckets() == {"queued": 1}
+        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
+        await gateway.dispatch.send(gateway.entry)
+        assert len(gateway.bank.sent) == 1
