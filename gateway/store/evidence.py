@@ -127,6 +127,7 @@ class _Recording:
         self._ours: set[str] = set()  # which of the submissions that the evidence names are this bank's and ours
         self._suspects: set[int] = set()  # submissions none of whose unspoken lines may travel
         self._stop_for: Reason | None = None
+        self._answered: set[tuple[int, str | None]] = set()  # submissions of which a file settles some line
         self._first_read: dict[str, dt.datetime] = {}  # by digest of what says that the bank has nothing
         self._result = Recorded()
 
@@ -250,6 +251,11 @@ class _Recording:
             told = (row["host_reference"], row["return_host_reference"], row["affirmed"])
             known = Known(state, row["amount_fen"], *told)
             self._attempts[row["reference"]] = Moving(row, known)
+        self._answered = {
+            (self._attempts[e.reference].row["submission_id"], e.artefact)
+            for e in evidence
+            if e.proof in OUTCOMES and e.artefact is not None and e.reference in self._attempts
+        }
         ours = {submission.row["reference"] for submission in self._submissions.values()}
         others = sorted({e.submission for e in evidence if e.submission is not None} - ours)
         if others:
@@ -297,9 +303,14 @@ class _Recording:
     def _published_absence(self, attempt: Moving, item: Evidence) -> bool:
         """A result file that answers for the other lines and says of this one "never received" has said its last word:
         it is no answer to a question that came too early, and it will not be read again."""
+        if item.proof is not Proof.ABSENT or not self._heard.published or self._heard.settling_seconds is None:
+            return False
         at_the_bank = attempt.known.state in (State.SUBMITTED, State.ACCEPTED, State.IN_DOUBT, State.HELD)
-        heard = self._heard
-        return item.proof is Proof.ABSENT and at_the_bank and heard.published and heard.settling_seconds is not None
+        submission = self._submission_of(attempt).row
+        answers = (submission["submission_id"], item.artefact) in self._answered
+        # With one transmission, a file that settles lines of it can only speak of that one; with more, time must tell.
+        of_this_transmission = submission["transmissions"] == 1 or self._believed(item, attempt.row)
+        return at_the_bank and answers and of_this_transmission and not attempt.known.affirmed
 
     def _misnamed(self, attempt: Moving, item: Evidence) -> None:
         """The right line under another submission's name. Where it says that money moves, it may be a file that was

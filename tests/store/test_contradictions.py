@@ -140,3 +140,38 @@ async def test_funds_that_run_out_in_the_middle_are_said_of_the_line_not_of_the_
     for _ in range(2):
         await gateway.answer(word)
         assert await gateway.buckets() == {"queued": 1, "in_flight": 1}
+
+
+def absent(gateway: Gateway, seq: int) -> dict[str, Any]:
+    return {"proof": "ABSENT", "reference": gateway.reference_of(seq)}
+
+
+async def test_a_published_never_received_needs_a_file_that_answers_for_the_others(gateway: Gateway) -> None:
+    """Alone and before the settling time it closes nothing; beside the outcome of another line it is the last word."""
+    await gateway.pay(2)
+    await gateway.answer(absent(gateway, 1))
+    assert await gateway.buckets() == {"in_flight": 2}
+    await gateway.answer(absent(gateway, 1), credited(gateway, 2))
+    assert await gateway.buckets() == {"credited": 1, "queued": 1}
+
+
+async def test_never_received_in_a_file_read_right_after_the_second_transmission_closes_nothing(
+    gateway: Gateway,
+) -> None:
+    """Which transmission such a file speaks of, only the settling time tells."""
+    refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FUNDS_SHORT)]
+    gateway.bank.submits = lambda rendered, wire: refused
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    assert await sent_again(gateway) == 2
+    await gateway.answer(absent(gateway, 1), credited(gateway, 2))
+    assert await gateway.buckets() == {"credited": 1, "in_flight": 1}
+
+
+async def test_a_line_that_was_in_process_is_not_absent_in_a_file(gateway: Gateway) -> None:
+    """In process by the bank's own word, then "never received" in its result file: doubt, no new attempt."""
+    await gateway.pay(2)
+    await gateway.answer({"proof": "IN_PROCESS", "reference": gateway.reference_of(1)})
+    gateway.clock.forward(hours=1)
+    await gateway.answer(absent(gateway, 1), credited(gateway, 2))
+    assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
