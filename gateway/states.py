@@ -212,6 +212,7 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
             },
             State.VOID: {
                 **_WEAK_AFTER_A_FACT,
+                Proof.RECEIVED: CONFLICT,  # finance was told that it is cancelled
                 Proof.IN_PROCESS: CONFLICT,
                 Proof.CREDITED: CONFLICT,
                 Proof.REJECTED: NOOP,

@@ -45,6 +45,7 @@ from gateway.store.staging import stage_receipts
 from gateway.store.telling import Telling, give_up, write_affirmed, write_attempts, write_kept
 
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
+HAS_IT = frozenset({Proof.RECEIVED, Proof.IN_PROCESS, Proof.CREDITED, Proof.RETURNED})
 _RACES_ALLOWED = 5
 
 
@@ -125,6 +126,7 @@ class _Recording:
         self._kept: list[tuple[Evidence, str, int | None]] = []
         self._frozen: set[int] = set()
         self._ours: set[str] = set()  # which of the submissions that the evidence names are this bank's and ours
+        self._left: dict[int, list[str]] = {}  # by retired submission, the lines that were in it
         self._suspects: set[int] = set()  # submissions none of whose unspoken lines may travel
         self._stop_for: Reason | None = None
         self._answered: set[tuple[int, str | None]] = set()  # submissions of which a file settles some line
@@ -149,10 +151,14 @@ class _Recording:
         given = [] if self._heard.submission_id is None else [self._heard.submission_id]
         located = await self._connection.fetch(sql("locate_evidence"), self._heard.bank, references)
         by_name = await self._connection.fetch(sql("locate_submissions"), self._heard.bank, named, given)
-        keys = {row["submission_id"] for row in located} | {row["submission_id"] for row in by_name}
-        ledger = await Ledger.lock(
-            self._connection, [row["batch_no"] for row in located] + [row["batch_no"] for row in by_name]
-        )
+        moved = []
+        if any(e.reference is None and e.proof in HAS_IT for e in evidence):
+            moved = await self._connection.fetch(sql("lines_of_retired"), self._heard.bank, named, given)
+        for row in moved:
+            self._left.setdefault(row["retired"], []).append(row["reference"])
+        found = [*located, *by_name, *moved]
+        keys = {row["submission_id"] for row in found}
+        ledger = await Ledger.lock(self._connection, [row["batch_no"] for row in found])
         for row in await self._connection.fetch(sql("lock_submissions"), sorted(keys)):
             affirmed = row["sent_at"] is not None and row["acknowledgement_due_at"] is None
             self._submissions[row["submission_id"]] = _Submission(row, row["state"], row["open_lines"], affirmed=affirmed)
@@ -182,6 +188,11 @@ class _Recording:
 
     async def _apply_whole(self, item: Evidence, submission: _Submission) -> list[Evidence]:
         """Move a submission, or spread a fact over the lines that have no state of their own."""
+        if submission.state == "RETIRED" and item.proof in HAS_IT and self._heard.acknowledges(item):
+            # The bank had said that it took nothing. Its lines meet this under the old name, as a contradiction.
+            name = submission.row["reference"]
+            left = self._left.get(submission.row["submission_id"], [])
+            return [replace(item, reference=reference, submission=name) for reference in left]
         if item.proof in (Proof.CREDITED, Proof.REJECTED, Proof.RETURNED):
             rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
             return [replace(item, reference=row["reference"]) for row in rows]
@@ -313,10 +324,10 @@ class _Recording:
         return at_the_bank and answers and of_this_transmission and not attempt.known.affirmed
 
     def _misnamed(self, attempt: Moving, item: Evidence) -> None:
-        """The right line under another submission's name. Where it says that money moves, it may be a file that was
+        """The right line under another submission's name. Where it says that the bank has it, it may be a file that was
         retired because the bank had said it took nothing: then none of its lines may travel in the new one."""
-        moves = item.proof in (Proof.CREDITED, Proof.RETURNED, Proof.IN_PROCESS)
-        if not (moves and item.submission in self._ours):
+        has_it = item.proof in HAS_IT and self._heard.acknowledges(item)
+        if not (has_it and item.submission in self._ours):
             self._keep(item, "UNMATCHED", attempt.row["payout_id"])
             return
         self._conflict(attempt, item)

@@ -175,3 +175,27 @@ async def test_a_line_that_was_in_process_is_not_absent_in_a_file(gateway: Gatew
     gateway.clock.forward(hours=1)
     await gateway.answer(absent(gateway, 1), credited(gateway, 2))
     assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
+
+
+@pytest.mark.parametrize("proof", ["RECEIVED", "IN_PROCESS", "CREDITED"])
+async def test_a_bank_that_has_what_it_refused_stops_the_new_file(gateway: Gateway, proof: str) -> None:
+    """Refused for its format and retired, then "I have it": its lines do not travel in the new file, restart or not."""
+    refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT)]
+    gateway.bank.submits = lambda rendered, wire: refused
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    for _ in range(2):
+        await gateway.answer(whole(gateway, proof))
+        assert await gateway.buckets() == {"conflict": 2}
+    await gateway.store.submissions.ensure_banks(["rcc_file"])
+    assert await sent_again(gateway) == 1
+
+
+async def test_a_bank_that_has_what_was_cancelled_is_a_contradiction(files: Gateway) -> None:
+    """Not taken, one line cancelled, the other moved on, then "received" of the old file: both wait for people."""
+    await files.pay(2)
+    await files.answer(funds_short(files))
+    await files.order("CANCEL", "O-1", 1, 1)
+    await files.answer(whole(files, "RECEIVED", code="0000"))
+    assert await files.buckets() == {"conflict": 2}
+    assert await sent_again(files) == 1

@@ -32,7 +32,7 @@ CREDITED       .         .         .                      .        .         .  
 RETURNED       .         .         .                      .        .         .          .        !        .
 REJECTED       .         .         .                      .        .         .          !        .        !
 NOT_EXECUTED   .         .         .                      .        .         !          !        .        !
-VOID           .         .         .                      .        .         !          !        .        !
+VOID           .         .         .                      .        !         !          !        .        !
 """
 
 

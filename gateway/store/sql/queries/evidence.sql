@@ -9,6 +9,20 @@ WHERE a.reference = ANY($2::text[]) AND a.bank = $1;
 SELECT submission_id, batch_no, reference FROM submissions
 WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigint[]));
 
+-- name: lines_of_retired
+-- The lines that were in a retired transmission, wherever they are now: moved on, or cancelled.
+SELECT o.submission_id AS retired, a.reference, a.submission_id, s.batch_no
+FROM submissions o
+JOIN moved_lines m ON m.submission_id = o.submission_id
+JOIN attempts a ON a.bank = o.bank AND a.reference = m.reference
+JOIN submissions s ON s.submission_id = a.submission_id
+WHERE o.bank = $1 AND (o.reference = ANY($2::text[]) OR o.submission_id = ANY($3::bigint[])) AND o.state = 'RETIRED'
+UNION ALL
+SELECT o.submission_id, a.reference, a.submission_id, o.batch_no
+FROM submissions o JOIN attempts a ON a.submission_id = o.submission_id AND a.state = 'VOID'
+WHERE o.bank = $1 AND (o.reference = ANY($2::text[]) OR o.submission_id = ANY($3::bigint[])) AND o.state = 'RETIRED'
+  AND o.transmissions > 0;
+
 -- name: lock_submissions
 -- Lock submissions in key order, after their batches.
 SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, acknowledged_at,
