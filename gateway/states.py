@@ -255,7 +255,7 @@ def believable(
     The question must not be older than the transmission it speaks of: an answer to the first transmission says nothing
     about the second. ABSENT needs more: a bank whose "not found" is authoritative (``settling_seconds`` is not None),
     asked after its settling time. That time runs from the *end* of the call (``ended_at``; for a process that died,
-    from when it was fenced): until then bytes may still have been on their way.
+    from when its call is over for certain): until then bytes may still have been on their way.
     """
     if proof not in (Proof.NOT_SENT, Proof.NOT_TAKEN, Proof.ABSENT):
         return True

@@ -168,14 +168,20 @@ class Submissions:
         moment: dt.datetime = row["sent_at"]
         return moment.astimezone(at.tzinfo)
 
-    async def doubt_abandoned(self, at: dt.datetime) -> int:
-        """Put every SENDING whose lease has passed in doubt, fencing its process off; how many."""
+    async def doubt_abandoned(self, at: dt.datetime, call_over_at: dt.datetime | None = None) -> int:
+        """Put every SENDING whose lease has passed in doubt, fencing its process off; how many.
+
+        A process that is only cut off from the books calls on until ``call_over_at`` (None: it is known to be gone):
+        settling counts from then.
+        """
         async with self._engine.transaction() as connection:
             rows = await connection.fetch(sql("abandoned_sendings"))
             if not rows:
                 return 0
             ledger = await Ledger.lock(connection, [row["batch_no"] for row in rows])
-            moved = await connection.fetch(sql("doubt_abandoned"), [row["submission_id"] for row in rows], at)
+            moved = await connection.fetch(
+                sql("doubt_abandoned"), [row["submission_id"] for row in rows], at, call_over_at or at
+            )
             for row in moved:
                 ledger.add(row["batch_no"], at, "ABANDONED", {"submission": row["submission_id"]})
             await ledger.write(connection)

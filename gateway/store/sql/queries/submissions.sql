@@ -87,9 +87,9 @@ WHERE state = 'SENDING' AND (lease_until IS NULL OR lease_until < clock_timestam
 ORDER BY submission_id LIMIT 100;
 
 -- name: doubt_abandoned
--- Fence the gone process off and put its submissions in doubt, to be asked about at once.
+-- Fence the gone process off and put its submissions in doubt, to be asked about at once. Its call may last until $3.
 UPDATE submissions
-SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2, ended_at = $2
+SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2, ended_at = $3
 WHERE submission_id = ANY($1::bigint[]) AND state = 'SENDING'
   AND (lease_until IS NULL OR lease_until < clock_timestamp())
 RETURNING submission_id, batch_no, bank;
