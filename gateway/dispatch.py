@@ -239,9 +239,11 @@ class Dispatch:
         if rendered is None:
             return True
         try:
-            if row["transmissions"] == 0 and bank.is_too_large(rendered):
-                # Cut for limits that were lowered since. What has travelled before travels again as it is: the bank's
-                # own defence against doing things twice stands on equal bytes.
+            stale = rendered.rendered_at.date() < self._clock.now().date()
+            if row["transmissions"] == 0 and (stale or bank.is_too_large(rendered)):
+                # Dated for a day that has passed, which a strict bank refuses, or cut for limits that were lowered
+                # since. What has travelled before travels again as it is: the bank's own defence against doing things
+                # twice stands on equal bytes.
                 await self._store.limits.take_back(claim, self._clock.now())
                 return True
             sent_at = await self._begin(bank, claim)

@@ -161,7 +161,9 @@ class _Recording:
         ledger = await Ledger.lock(self._connection, [row["batch_no"] for row in found])
         for row in await self._connection.fetch(sql("lock_submissions"), sorted(keys)):
             affirmed = row["sent_at"] is not None and row["acknowledgement_due_at"] is None
-            self._submissions[row["submission_id"]] = _Submission(row, row["state"], row["open_lines"], affirmed=affirmed)
+            self._submissions[row["submission_id"]] = _Submission(
+                row, row["state"], row["open_lines"], affirmed=affirmed
+            )
         numbers = {row["reference"]: row["submission_id"] for row in by_name}
         lines: list[Evidence] = []
         whole: list[tuple[Evidence, int]] = []
@@ -178,7 +180,9 @@ class _Recording:
 
     async def _date(self, evidence: Sequence[Evidence]) -> None:
         """When the files that say "the bank has nothing" were first read: a bank may publish an old refusal again."""
-        digests = {e.artefact for e in evidence if e.artefact is not None and e.proof in (Proof.NOT_TAKEN, Proof.ABSENT)}
+        digests = {
+            e.artefact for e in evidence if e.artefact is not None and e.proof in (Proof.NOT_TAKEN, Proof.ABSENT)
+        }
         if self._heard.ends_call or not digests:
             return  # what answers a call is no file, and may well say the same as the call before
         rows = await self._connection.fetch(

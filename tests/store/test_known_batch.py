@@ -14,7 +14,9 @@ async def test_a_known_batch_number_makes_one_file_doubtful_not_the_bank_deaf(ga
 
     def known(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
         wire.crossed = True
-        return [answers.judge_package(Document({"RETCODE": "3051", "RETMSG": ""}, {}, None), rendered.submission, "0" * 64)]
+        return [
+            answers.judge_package(Document({"RETCODE": "3051", "RETMSG": ""}, {}, None), rendered.submission, "0" * 64)
+        ]
 
     gateway.bank.submits = known
     await gateway.pay(1)
