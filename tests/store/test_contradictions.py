@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from adapters.contract import AnswerKind, Evidence, Proof, Reason
+from adapters.contract import AnswerKind, Evidence, Proof, Reason, Rendered
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited
@@ -29,6 +30,10 @@ def funds_short(gateway: Gateway) -> dict[str, Any]:
     return whole(gateway, "NOT_TAKEN", reason="FUNDS_SHORT", code="F007")
 
 
+def saying(said: list[Evidence], rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+    return said
+
+
 async def sent_again(gateway: Gateway) -> int:
     """How often something travelled, an hour on."""
     gateway.clock.forward(hours=1)
@@ -46,7 +51,7 @@ async def taken_the_second_time(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("new_bytes", [False, True])
 async def test_a_refusal_after_the_acknowledgement_sends_nothing_again(files: Gateway, new_bytes: bool) -> None:
-    """Published again or written anew, once or twice: the file is in doubt, and a cancellation cannot free its lines."""
+    """Published again or written anew, once or twice: a cancellation cannot free its lines."""
     await files.pay(3)
     await taken_the_second_time(files)
     for number in range(2):
@@ -110,8 +115,8 @@ async def test_the_doubt_of_a_line_outlives_the_same_words_again(gateway: Gatewa
     await gateway.answer({"proof": "IN_PROCESS", "reference": one})
     for number in range(3):
         gateway.clock.forward(hours=1)
-        evidence = Evidence(Proof(proof), reference=one, reason=Reason.FUNDS_SHORT, code=str(number))
-        gateway.bank.probes = lambda rendered, wire, said=evidence: [said]
+        said = [Evidence(Proof(proof), reference=one, reason=Reason.FUNDS_SHORT, code=str(number))]
+        gateway.bank.probes = partial(saying, said)
         gateway.clock.forward(hours=1)
         await gateway.verify.probe(gateway.entry)
         assert await gateway.buckets() == {"in_doubt": 1, "in_flight": 1}

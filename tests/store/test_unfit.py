@@ -37,7 +37,7 @@ async def test_bytes_that_never_travelled_carry_the_day_on_which_they_do(databas
 
 
 async def test_settling_counts_from_the_end_of_a_call_that_was_cut_off_from_the_books(database: str) -> None:
-    """Fenced is not dead: a process that lost the database calls on, so "absent" is not believed until its call ends."""
+    """A process that lost the database calls on: "absent" is not believed before its call is over."""
     async with kit.open_gateway(database, settling_seconds=1) as gateway:
         gate = asyncio.Event()
         submit = gateway.bank.submit

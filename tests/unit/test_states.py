@@ -25,7 +25,7 @@ RENDERED       .         .         .                      .        !         !  
 SENDING        DEFERRED  DEFERRED  .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 DEFERRED       .         .         .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 SUBMITTED      .         DEFERRED  IN_DOUBT               IN_DOUBT .         ACCEPTED   CREDITED REJECTED RETURNED
-ACCEPTED       .         IN_DOUBT/DEFERRED IN_DOUBT               IN_DOUBT .         .          CREDITED REJECTED RETURNED
+ACCEPTED       .         IN_DOUBT/DEFERRED IN_DOUBT     IN_DOUBT .         .          CREDITED REJECTED RETURNED
 IN_DOUBT       .         DEFERRED  DEFERRED/NOT_EXECUTED  .        SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 HELD           .         DEFERRED  DEFERRED/NOT_EXECUTED  .        .         .          CREDITED REJECTED RETURNED
 CREDITED       .         .         .                      .        .         .          .        !        RETURNED
@@ -176,7 +176,7 @@ def test_the_settling_time_runs_from_the_end_of_the_call() -> None:
 
 @pytest.mark.parametrize(("state", "proof", "whole"), list(product(State, Proof, (True, False))))
 def test_a_bank_that_has_said_i_have_it_cannot_take_it_back(state: State, proof: Proof, whole: bool) -> None:
-    """After the bank's own word nothing leads to another transmission: a refusal is doubt, and repeated it is no news."""
+    """After the bank's own word a refusal is doubt, repeated it is no news, and nothing travels."""
     plain = decide(Known(state, AMOUNT), evidence(proof), whole=whole)
     affirmed = decide(Known(state, AMOUNT, affirmed=True), evidence(proof), whole=whole)
     if plain in (State.DEFERRED, State.NOT_EXECUTED):
