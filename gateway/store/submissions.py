@@ -191,7 +191,8 @@ class Submissions:
 
     async def doubt_silent(self, bank: str, at: dt.datetime) -> int:
         """Turn silence past the bank's due time into doubt; how many submissions."""
-        return await self._move_all(bank, at, "silent_submissions", "SILENT")
+        moved = await self._move_all(bank, at, "silent_submissions", "SILENT")
+        return moved + await self._move_all(bank, at, "silent_lines", "SILENT_LINES")
 
     async def hold_doubts(self, bank: str, at: dt.datetime) -> int:
         """Turn doubt close to the limit into HELD; how many submissions."""
@@ -208,6 +209,10 @@ class Submissions:
             if event == "SILENT":
                 moved = await connection.fetch(sql("doubt_silent"), keys, at, at)
                 await connection.execute(sql("doubt_silent_lines"), [row["submission_id"] for row in moved])
+            elif event == "SILENT_LINES":  # the submission is in doubt already; these lines were not
+                await connection.execute(sql("doubt_silent_lines"), keys)
+                await connection.execute(sql("extend_silence"), keys, at)
+                moved = rows
             else:
                 await connection.execute(sql("hold_submissions"), keys, at)
                 await connection.execute(sql("hold_lines"), keys)

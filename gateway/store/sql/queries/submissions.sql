@@ -122,12 +122,25 @@ RETURNING submission_id, batch_no;
 -- Lines that the bank said it was working on share the silence.
 UPDATE attempts SET state = 'IN_DOUBT' WHERE submission_id = ANY($1::bigint[]) AND state = 'ACCEPTED';
 
+-- name: silent_lines
+-- Submissions in doubt, past their due time, of which the bank said that it was working on some line.
+SELECT submission_id, batch_no FROM submissions s
+WHERE bank = $1 AND state IN ('IN_DOUBT', 'HELD') AND silent_at <= $2
+  AND EXISTS (SELECT 1 FROM attempts a WHERE a.submission_id = s.submission_id AND a.state = 'ACCEPTED')
+ORDER BY silent_at LIMIT 100;
+
+-- name: extend_silence!
+-- The next word about such lines has twice as long, as in doubt_silent.
+UPDATE submissions
+SET silent_at = CASE WHEN hold_at > $2 THEN least($2 + (silent_at - sent_at), hold_at) ELSE $2 + (silent_at - sent_at) END
+WHERE submission_id = ANY($1::bigint[]) AND silent_at <= $2;
+
 -- name: doubts_to_hold
 -- Doubt that lasts until close to the limit, and the lines the bank doubted by themselves.
 SELECT submission_id, batch_no FROM submissions s
 WHERE bank = $1 AND hold_at <= $2
   AND (state = 'IN_DOUBT'
-       OR (state NOT IN ('CLOSED', 'RETIRED', 'HELD') AND EXISTS (
+       OR (state NOT IN ('CLOSED', 'RETIRED') AND EXISTS (
            SELECT 1 FROM attempts a WHERE a.submission_id = s.submission_id AND a.state = 'IN_DOUBT')))
 ORDER BY limit_at LIMIT 100;
 
