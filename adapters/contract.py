@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from schemas.masked import AccountNumber, IdNumber, PersonName
 
@@ -305,6 +305,9 @@ class StatementEntry:
     submission: str | None = None
 
 
+GREATEST_TOTAL_FEN: Final = 2**63 - 1  # what one column of the books holds
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One day (bank time) of one fiscal account, complete: what is not in it was not booked on that day."""
@@ -313,6 +316,10 @@ class Statement:
     debit_account: AccountNumber | None  # None: all accounts of this bank's agreement
     entries: tuple[StatementEntry, ...]
     artefact: str
+
+    def __post_init__(self) -> None:
+        if sum(abs(entry.amount_fen) for entry in self.entries) > GREATEST_TOTAL_FEN:
+            raise ValueError("a day's bookings add up to more than the books can hold")
 
 
 @runtime_checkable

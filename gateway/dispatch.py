@@ -239,9 +239,11 @@ class Dispatch:
         if rendered is None:
             return True
         try:
-            if row["transmissions"] == 0 and bank.is_too_large(rendered):
-                # Cut for limits that were lowered since. What has travelled before travels again as it is: the bank's
-                # own defence against doing things twice stands on equal bytes.
+            stale = rendered.rendered_at.date() < self._clock.now().date()
+            if row["transmissions"] == 0 and (stale or bank.is_too_large(rendered)):
+                # Dated for a day that has passed, which a strict bank refuses, or cut for limits that were lowered
+                # since. What has travelled before travels again as it is: the bank's own defence against doing things
+                # twice stands on equal bytes.
                 await self._store.limits.take_back(claim, self._clock.now())
                 return True
             sent_at = await self._begin(bank, claim)
@@ -257,6 +259,10 @@ class Dispatch:
             # This process stood still between its claim and now: somebody may have put the submission in doubt, heard
             # that the bank has nothing, and sent it. What is in SENDING here is asked about, not sent.
             log.error("stood still before sending", bank=bank.name, submission=claim.submission_id)
+            return True
+        if not self._is_open(bank):
+            # The cut-off passed while a lock was waited for: no byte has left, and only this process could say so.
+            await self._hear(bank, claim, row["transmissions"] + 1, sent_at, [Evidence(Proof.NOT_SENT, code="CUT_OFF")])
             return True
         evidence = await self._submit(bank, rendered, claim)
         await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)

@@ -20,7 +20,7 @@ An *attempt* is one issue of a payout to one bank under one reference, for ever.
 ``NOT_EXECUTED``  this line alone never reached the bank  }
 ``VOID``          cancelled before it was sent            }
 
-Three rules make the table safe, and each cell can be read against them:
+Four rules make the table safe, and each cell can be read against them:
 
 1. *Evidence only strengthens.* "Not sent", "not taken", "absent" and "in doubt" never undo a fact. A stale answer read
    after a credit is a no-op, because banks repeat themselves.
@@ -30,6 +30,10 @@ Three rules make the table safe, and each cell can be read against them:
    closes that line instead; a resend of the file would pay the others twice.
 3. *Contradictions freeze.* A credit on a closed attempt, a rejection after a credit, a second credit under another host
    reference, another amount than the approved one: the attempt keeps its state, the payout is frozen, people decide.
+4. *A bank that has said "I have it" cannot take that back.* Once its own word (our upload, seen where we put it, is
+   none) affirmed this transmission, or this line, "not taken" and "absent" contradict it: that is doubt, and the same
+   words once more are no news. It is left by an outcome, or by people. What was said of the file is not said of each
+   line in it: a line that the bank's documented word alone refuses in the middle of a file is over, and is tried anew.
 
 States up to ACCEPTED, and doubt about a whole submission, are kept once on the submission; an attempt has a state of
 its own only when the bank said something about that line alone. ``effective`` joins the two.
@@ -161,7 +165,8 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
             },
             State.SUBMITTED: {
                 Proof.NOT_SENT: NOOP,
-                Proof.NOT_TAKEN: State.DEFERRED,  # the file arrived, its acknowledgement refuses it as a whole
+                # The file arrived where we put it, its acknowledgement refuses it as a whole; affirmed, see decide().
+                Proof.NOT_TAKEN: State.DEFERRED,
                 Proof.ABSENT: State.IN_DOUBT,  # it said "received" before: one of the two is wrong
                 Proof.IN_DOUBT: State.IN_DOUBT,
                 Proof.RECEIVED: NOOP,
@@ -169,7 +174,8 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
             },
             State.ACCEPTED: {
                 Proof.NOT_SENT: NOOP,
-                Proof.NOT_TAKEN: State.IN_DOUBT,
+                # Funds may run out in the middle of a file; of a line that was itself in process, see decide().
+                Proof.NOT_TAKEN: Split(whole=State.IN_DOUBT, line=State.DEFERRED),
                 Proof.ABSENT: State.IN_DOUBT,
                 Proof.IN_DOUBT: State.IN_DOUBT,
                 Proof.RECEIVED: NOOP,
@@ -206,6 +212,7 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
             },
             State.VOID: {
                 **_WEAK_AFTER_A_FACT,
+                Proof.RECEIVED: CONFLICT,  # finance was told that it is cancelled
                 Proof.IN_PROCESS: CONFLICT,
                 Proof.CREDITED: CONFLICT,
                 Proof.REJECTED: NOOP,
@@ -218,12 +225,16 @@ TABLE: Final[MappingProxyType[State, MappingProxyType[Proof, Cell]]] = MappingPr
 
 @dataclass(slots=True)
 class Known:
-    """What is on record about an attempt when evidence arrives; whoever moves the attempt keeps it current."""
+    """What is on record about an attempt when evidence arrives; whoever moves the attempt keeps it current.
+
+    ``affirmed``: the bank itself said that it has this transmission or, of a line, this line.
+    """
 
     state: State
     amount_fen: int
     credit_host_reference: str | None = None
     return_host_reference: str | None = None
+    affirmed: bool = False
 
 
 def effective(attempt_state: State | None, submission_state: State) -> State:
@@ -244,7 +255,7 @@ def believable(
     The question must not be older than the transmission it speaks of: an answer to the first transmission says nothing
     about the second. ABSENT needs more: a bank whose "not found" is authoritative (``settling_seconds`` is not None),
     asked after its settling time. That time runs from the *end* of the call (``ended_at``; for a process that died,
-    from when it was fenced): until then bytes may still have been on their way.
+    from when its call is over for certain): until then bytes may still have been on their way.
     """
     if proof not in (Proof.NOT_SENT, Proof.NOT_TAKEN, Proof.ABSENT):
         return True
@@ -266,6 +277,8 @@ def decide(known: Known, evidence: Evidence, *, whole: bool) -> State | Verdict:
     outcome = (cell.whole if whole else cell.line) if isinstance(cell, Split) else cell
     if outcome is CONFLICT:
         return CONFLICT
+    if known.affirmed and outcome in (State.DEFERRED, State.NOT_EXECUTED):
+        return NOOP if known.state in DOUBTFUL else State.IN_DOUBT
     moved_money = evidence.proof in (Proof.CREDITED, Proof.RETURNED)
     if moved_money and evidence.amount_fen is not None and evidence.amount_fen != known.amount_fen:
         return CONFLICT  # a fee was taken, or somebody else's money moved (D6)

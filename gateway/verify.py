@@ -78,7 +78,11 @@ class Verify:
 
     async def doubt_abandoned(self) -> bool:
         """Fence off processes that died while sending; their submissions are asked about at once."""
-        count = await self._store.submissions.doubt_abandoned(self._clock.now())
+        now = self._clock.now()
+        # Fenced is not dead: it may be cut off from the books alone, with its call under way. That call is limited in
+        # real time, which is longer on a scaled clock.
+        call_over_at = now + dt.timedelta(seconds=self._call_seconds * self._clock.scale)
+        count = await self._store.submissions.doubt_abandoned(now, call_over_at)
         if count:
             log.warning("abandoned sendings are in doubt", count=count)
         return count > 0
@@ -216,8 +220,9 @@ class Verify:
         try:
             evidence = list(adapter.parse(artefact))
             statement = adapter.statement(artefact) if isinstance(adapter, GivesStatements) else None
-        except Unreadable as error:
-            await self._keep(bank, artefact, quarantined=str(error)[:200])
+        except (Unreadable, ValueError) as error:  # also what the contract's own types refuse
+            why = str(error)[:200] if isinstance(error, Unreadable) else "UNFIT"  # the other may quote the content
+            await self._keep(bank, artefact, quarantined=why)
             return
         await self._keep(bank, artefact, quarantined=None)
         await self._hear(bank, asked_at, evidence, (), published=True)

@@ -15,6 +15,11 @@ of a batch has one order. Inside:
 
 A process that was fenced may still record: evidence is true whoever delivers it. What it may not do is claim that
 nothing was sent; ``states.believable`` compares its question with the current transmission.
+
+What a bank said is remembered where it can contradict itself: of a transmission by ``acknowledgement_due_at`` (null
+once the bank itself has spoken of it; our own upload does not count), of a line by ``affirmed``. ``states.decide``
+makes a refusal after that a doubt, once, and nothing more. A file that the bank publishes again is known by its
+digest: it speaks of what was on its way when it was first read.
 """
 
 from __future__ import annotations
@@ -37,9 +42,10 @@ from gateway.store.history import Ledger
 from gateway.store.recall import cancel_unsent
 from gateway.store.replan import retire_unsent
 from gateway.store.staging import stage_receipts
-from gateway.store.telling import Telling, give_up, write_attempts, write_kept
+from gateway.store.telling import Telling, give_up, write_affirmed, write_attempts, write_kept
 
 PAUSING = frozenset({Reason.FORMAT, Reason.SIGNATURE})  # the bank will refuse the next one for the same reason
+HAS_IT = frozenset({Proof.RECEIVED, Proof.IN_PROCESS, Proof.CREDITED, Proof.RETURNED})
 _RACES_ALLOWED = 5
 
 
@@ -49,7 +55,8 @@ class _Submission:
     state: str
     open_lines: int
     acknowledged: bool = False  # somebody, if only we, saw that the bank has it
-    spoken: bool = False  # the bank itself says so, for the first time
+    affirmed: bool = False  # the bank itself said so, of this transmission
+    spoken: bool = False  # and says so now for the first time
     due_at: dt.datetime | None = None
     retire: Reason | None = None
 
@@ -119,12 +126,16 @@ class _Recording:
         self._kept: list[tuple[Evidence, str, int | None]] = []
         self._frozen: set[int] = set()
         self._ours: set[str] = set()  # which of the submissions that the evidence names are this bank's and ours
+        self._left: dict[int, list[str]] = {}  # by retired submission, the lines that were in it
         self._suspects: set[int] = set()  # submissions none of whose unspoken lines may travel
         self._stop_for: Reason | None = None
+        self._answered: set[tuple[int, str | None]] = set()  # submissions of which a file settles some line
+        self._first_read: dict[str, dt.datetime] = {}  # by digest of what says that the bank has nothing
         self._result = Recorded()
 
     async def run(self, evidence: Sequence[Evidence]) -> Recorded:
         ledger, evidence, whole = await self._lock(evidence)
+        await self._date([*evidence, *(item for item, _ in whole)])
         for item, submission_id in whole:
             evidence += await self._apply_whole(item, self._submissions[submission_id])
         await self._load(evidence)
@@ -140,12 +151,19 @@ class _Recording:
         given = [] if self._heard.submission_id is None else [self._heard.submission_id]
         located = await self._connection.fetch(sql("locate_evidence"), self._heard.bank, references)
         by_name = await self._connection.fetch(sql("locate_submissions"), self._heard.bank, named, given)
-        keys = {row["submission_id"] for row in located} | {row["submission_id"] for row in by_name}
-        ledger = await Ledger.lock(
-            self._connection, [row["batch_no"] for row in located] + [row["batch_no"] for row in by_name]
-        )
+        moved = []
+        if any(e.reference is None and e.proof in HAS_IT for e in evidence):
+            moved = await self._connection.fetch(sql("lines_of_retired"), self._heard.bank, named, given)
+        for row in moved:
+            self._left.setdefault(row["retired"], []).append(row["reference"])
+        found = [*located, *by_name, *moved]
+        keys = {row["submission_id"] for row in found}
+        ledger = await Ledger.lock(self._connection, [row["batch_no"] for row in found])
         for row in await self._connection.fetch(sql("lock_submissions"), sorted(keys)):
-            self._submissions[row["submission_id"]] = _Submission(row, row["state"], row["open_lines"])
+            affirmed = row["sent_at"] is not None and row["acknowledgement_due_at"] is None
+            self._submissions[row["submission_id"]] = _Submission(
+                row, row["state"], row["open_lines"], affirmed=affirmed
+            )
         numbers = {row["reference"]: row["submission_id"] for row in by_name}
         lines: list[Evidence] = []
         whole: list[tuple[Evidence, int]] = []
@@ -160,8 +178,25 @@ class _Recording:
                 self._keep(replace(item, reference=item.submission or ""), "UNMATCHED", None)
         return ledger, lines, whole
 
+    async def _date(self, evidence: Sequence[Evidence]) -> None:
+        """When the files that say "the bank has nothing" were first read: a bank may publish an old refusal again."""
+        digests = {
+            e.artefact for e in evidence if e.artefact is not None and e.proof in (Proof.NOT_TAKEN, Proof.ABSENT)
+        }
+        if self._heard.ends_call or not digests:
+            return  # what answers a call is no file, and may well say the same as the call before
+        rows = await self._connection.fetch(
+            sql("artefacts_first_read"), self._heard.bank, [bytes.fromhex(digest) for digest in sorted(digests)]
+        )
+        self._first_read = {bytes(row["digest"]).hex(): row["first_read_at"] for row in rows}
+
     async def _apply_whole(self, item: Evidence, submission: _Submission) -> list[Evidence]:
         """Move a submission, or spread a fact over the lines that have no state of their own."""
+        if submission.state == "RETIRED" and item.proof in HAS_IT and self._heard.acknowledges(item):
+            # The bank had said that it took nothing. Its lines meet this under the old name, as a contradiction.
+            name = submission.row["reference"]
+            left = self._left.get(submission.row["submission_id"], [])
+            return [replace(item, reference=reference, submission=name) for reference in left]
         if item.proof in (Proof.CREDITED, Proof.REJECTED, Proof.RETURNED):
             rows = await self._connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
             return [replace(item, reference=row["reference"]) for row in rows]
@@ -172,7 +207,7 @@ class _Recording:
         if not self._believed(item, submission.row):
             self._result.effects[item.proof, "noop"] += 1
             return []
-        known = Known(State(submission.state), submission.row["amount_fen"])
+        known = Known(State(submission.state), submission.row["amount_fen"], affirmed=submission.affirmed)
         verdict = decide(known, item, whole=True)
         if verdict is State.DEFERRED and not await self._may_travel_again(item, submission):
             verdict = State.IN_DOUBT if submission.state == State.SENDING else Verdict.NOOP
@@ -195,8 +230,8 @@ class _Recording:
 
     def _listen(self, item: Evidence, submission: _Submission) -> None:
         """The bank's own word ends the wait for its acknowledgement, also where it moves nothing."""
-        awaited = submission.row["acknowledgement_due_at"] is not None
-        submission.spoken = submission.spoken or (awaited and self._heard.acknowledges(item))
+        if self._heard.acknowledges(item):
+            submission.spoken, submission.affirmed = not submission.affirmed, True
 
     async def _nothing_known_of_lines(self, submission: _Submission) -> bool:
         """Only a submission of which the bank has not spoken line by line may ever travel again."""
@@ -215,7 +250,7 @@ class _Recording:
             item.proof,
             sent_at=row["sent_at"],
             ended_at=row["ended_at"],
-            asked_at=self._heard.asked_at,
+            asked_at=min(self._heard.asked_at, self._first_read.get(item.artefact or "", self._heard.asked_at)),
             settling_seconds=self._heard.settling_seconds,
         )
 
@@ -228,8 +263,14 @@ class _Recording:
         for row in await self._connection.fetch(sql("known_attempts"), self._heard.bank, references):
             own = row["state"]
             state = shared[row["submission_id"]] if own is None else State.__members__[own]
-            known = Known(state, row["amount_fen"], row["host_reference"], row["return_host_reference"])
+            told = (row["host_reference"], row["return_host_reference"], row["affirmed"])
+            known = Known(state, row["amount_fen"], *told)
             self._attempts[row["reference"]] = Moving(row, known)
+        self._answered = {
+            (self._attempts[e.reference].row["submission_id"], e.artefact)
+            for e in evidence
+            if e.proof in OUTCOMES and e.artefact is not None and e.reference in self._attempts
+        }
         ours = {submission.row["reference"] for submission in self._submissions.values()}
         others = sorted({e.submission for e in evidence if e.submission is not None} - ours)
         if others:
@@ -255,6 +296,8 @@ class _Recording:
             self._result.effects[item.proof, "noop"] += 1
             return
         verdict = decide(attempt.known, item, whole=False)
+        if item.proof in (Proof.RECEIVED, Proof.IN_PROCESS) and attempt.known.state in OPEN:
+            attempt.known.affirmed = attempt.known.affirmed or self._heard.acknowledges(item)
         if verdict is Verdict.CONFLICT:
             self._conflict(attempt, item)
         elif verdict is Verdict.NOOP:
@@ -275,15 +318,20 @@ class _Recording:
     def _published_absence(self, attempt: Moving, item: Evidence) -> bool:
         """A result file that answers for the other lines and says of this one "never received" has said its last word:
         it is no answer to a question that came too early, and it will not be read again."""
+        if item.proof is not Proof.ABSENT or not self._heard.published or self._heard.settling_seconds is None:
+            return False
         at_the_bank = attempt.known.state in (State.SUBMITTED, State.ACCEPTED, State.IN_DOUBT, State.HELD)
-        heard = self._heard
-        return item.proof is Proof.ABSENT and at_the_bank and heard.published and heard.settling_seconds is not None
+        submission = self._submission_of(attempt).row
+        answers = (submission["submission_id"], item.artefact) in self._answered
+        # With one transmission, a file that settles lines of it can only speak of that one; with more, time must tell.
+        of_this_transmission = submission["transmissions"] == 1 or self._believed(item, attempt.row)
+        return at_the_bank and answers and of_this_transmission and not attempt.known.affirmed
 
     def _misnamed(self, attempt: Moving, item: Evidence) -> None:
-        """The right line under another submission's name. Where it says that money moves, it may be a file that was
+        """The right line under another submission's name. Where it says that the bank has it, it may be a file that was
         retired because the bank had said it took nothing: then none of its lines may travel in the new one."""
-        moves = item.proof in (Proof.CREDITED, Proof.RETURNED, Proof.IN_PROCESS)
-        if not (moves and item.submission in self._ours):
+        has_it = item.proof in HAS_IT and self._heard.acknowledges(item)
+        if not (has_it and item.submission in self._ours):
             self._keep(item, "UNMATCHED", attempt.row["payout_id"])
             return
         self._conflict(attempt, item)
@@ -334,6 +382,7 @@ class _Recording:
         )
         given_up = await give_up(self._connection, changed, ledger)
         await write_attempts(self._connection, changed, self._heard.at)
+        await write_affirmed(self._connection, self._heard.bank, list(self._attempts.values()))
         await write_kept(self._connection, self._heard, self._kept)
         for submission_id in sorted(self._suspects):
             unspoken = await self._connection.fetch(sql("unsent_attempts"), submission_id)

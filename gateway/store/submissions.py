@@ -157,7 +157,7 @@ class Submissions:
                 at,
                 silent_at,
                 watch_until,
-                acknowledgement_due_at,
+                acknowledgement_due_at or silent_at,  # never null here: null says that the bank has spoken
             )
             if row is None:
                 raise Fenced
@@ -168,14 +168,20 @@ class Submissions:
         moment: dt.datetime = row["sent_at"]
         return moment.astimezone(at.tzinfo)
 
-    async def doubt_abandoned(self, at: dt.datetime) -> int:
-        """Put every SENDING whose lease has passed in doubt, fencing its process off; how many."""
+    async def doubt_abandoned(self, at: dt.datetime, call_over_at: dt.datetime | None = None) -> int:
+        """Put every SENDING whose lease has passed in doubt, fencing its process off; how many.
+
+        A process that is only cut off from the books calls on until ``call_over_at`` (None: it is known to be gone):
+        settling counts from then.
+        """
         async with self._engine.transaction() as connection:
             rows = await connection.fetch(sql("abandoned_sendings"))
             if not rows:
                 return 0
             ledger = await Ledger.lock(connection, [row["batch_no"] for row in rows])
-            moved = await connection.fetch(sql("doubt_abandoned"), [row["submission_id"] for row in rows], at)
+            moved = await connection.fetch(
+                sql("doubt_abandoned"), [row["submission_id"] for row in rows], at, call_over_at or at
+            )
             for row in moved:
                 ledger.add(row["batch_no"], at, "ABANDONED", {"submission": row["submission_id"]})
             await ledger.write(connection)
@@ -185,7 +191,8 @@ class Submissions:
 
     async def doubt_silent(self, bank: str, at: dt.datetime) -> int:
         """Turn silence past the bank's due time into doubt; how many submissions."""
-        return await self._move_all(bank, at, "silent_submissions", "SILENT")
+        moved = await self._move_all(bank, at, "silent_submissions", "SILENT")
+        return moved + await self._move_all(bank, at, "silent_lines", "SILENT_LINES")
 
     async def hold_doubts(self, bank: str, at: dt.datetime) -> int:
         """Turn doubt close to the limit into HELD; how many submissions."""
@@ -202,6 +209,10 @@ class Submissions:
             if event == "SILENT":
                 moved = await connection.fetch(sql("doubt_silent"), keys, at, at)
                 await connection.execute(sql("doubt_silent_lines"), [row["submission_id"] for row in moved])
+            elif event == "SILENT_LINES":  # the submission is in doubt already; these lines were not
+                await connection.execute(sql("doubt_silent_lines"), keys)
+                await connection.execute(sql("extend_silence"), keys, at)
+                moved = rows
             else:
                 await connection.execute(sql("hold_submissions"), keys, at)
                 await connection.execute(sql("hold_lines"), keys)

@@ -56,6 +56,17 @@ async def write_attempts(connection: Connection, changed: Sequence[Moving], at: 
         raise RuntimeError("an attempt changed under its submission's lock")
 
 
+async def write_affirmed(connection: Connection, bank: str, attempts: Sequence[Moving]) -> None:
+    """Remember which lines the bank said it has, where no move to ACCEPTED says so already."""
+    fresh = [
+        a.row["reference"]
+        for a in attempts
+        if a.known.affirmed and not a.row["affirmed"] and not (a.changed and a.known.state is State.ACCEPTED)
+    ]
+    if fresh:
+        await connection.execute(sql("affirm_attempts"), bank, sorted(fresh))
+
+
 async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]) -> None:
     """Evidence that moved no state, each with its effect and the payout it speaks of."""
     if not kept:

@@ -49,8 +49,10 @@ async def test_a_window_missed_while_down_is_caught_up_once(database: str) -> No
         await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(17, 0))
         set_clock(gateway, dt.date(2026, 11, 26), dt.time(9, 0))
         both = (gateway.dispatch, other_dispatch(gateway))
-        while any(await asyncio.gather(*(dispatch.send(gateway.entry) for dispatch in both))):
-            pass
+        for _ in range(2):  # dated for the day that passed: first they are all rendered anew
+            while any(await asyncio.gather(*(dispatch.send(gateway.entry) for dispatch in both))):
+                pass
+            await gateway.cut_and_render()
         assert len(gateway.bank.references()) == len(set(gateway.bank.references())) == 3
 
 
@@ -65,7 +67,8 @@ async def test_after_a_holiday_the_next_bank_day_is_the_window(database: str) ->
         holiday, early = opening - dt.timedelta(days=7), opening - dt.timedelta(seconds=1)
         for moment, sent in ((holiday, 0), (early, 0), (opening, 1)):
             set_clock(gateway, moment.date(), moment.time())
-            await gateway.dispatch.send(gateway.entry)
+            await gateway.send()
+            await gateway.send()  # rendered anew: its bytes were dated for September
             assert len(gateway.bank.sent) == sent
 
 
@@ -92,3 +95,23 @@ async def test_a_window_that_closes_while_a_turn_is_waited_for_is_closed(databas
         set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 30))
         assert not await gateway.dispatch._send_one(gateway.entry, row, _now())
         assert gateway.bank.sent == []
+
+
+async def test_a_window_that_closes_while_a_lock_is_waited_for_is_closed(database: str) -> None:
+    """SENDING was committed behind somebody's lock and the cut-off: nothing leaves, it waits for the morning."""
+    async with open_judged(database, 1, **HOURS) as gateway:
+        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(16, 29, 59))
+        async with gateway.store.engine.connection() as connection:
+            lock = connection.transaction()
+            await lock.start()
+            await connection.execute("SELECT 1 FROM batches FOR UPDATE")
+            sending = asyncio.create_task(gateway.dispatch.send(gateway.entry))
+            await asyncio.sleep(0.3)
+            set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 40))
+            await lock.rollback()
+        await sending
+        assert gateway.bank.sent == []
+        assert await gateway.buckets() == {"queued": 1}
+        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
+        await gateway.dispatch.send(gateway.entry)
+        assert len(gateway.bank.sent) == 1

@@ -254,3 +254,19 @@ async def test_only_a_bank_with_files_is_collected_from(database: str) -> None:
         await gateway.pay(1)
         await gateway.answer(credited(gateway, 1))
         assert await gateway.buckets() == {"in_flight": 1}
+
+
+async def test_a_line_in_process_of_a_doubtful_submission_does_not_wait_for_ever(gateway: Gateway) -> None:
+    """The file in doubt, one line "in process", then silence: the line is doubted, and held before the limit."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    await gateway.answer(credited(gateway, 1), {"proof": "IN_PROCESS", "reference": gateway.reference_of(2)})
+    gateway.clock.forward(days=2)
+    assert await gateway.verify.watch_time(gateway.entry)
+    assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
+    assert not await gateway.verify.watch_time(gateway.entry)
+    gateway.clock.forward(days=10)
+    assert await gateway.verify.watch_time(gateway.entry)
+    async with gateway.store.engine.connection() as connection:
+        states = await connection.fetch("SELECT state FROM attempts ORDER BY seq")
+    assert [row["state"] for row in states] == ["CREDITED", "HELD"]

@@ -25,14 +25,14 @@ RENDERED       .         .         .                      .        !         !  
 SENDING        DEFERRED  DEFERRED  .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 DEFERRED       .         .         .                      IN_DOUBT SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 SUBMITTED      .         DEFERRED  IN_DOUBT               IN_DOUBT .         ACCEPTED   CREDITED REJECTED RETURNED
-ACCEPTED       .         IN_DOUBT  IN_DOUBT               IN_DOUBT .         .          CREDITED REJECTED RETURNED
+ACCEPTED       .         IN_DOUBT/DEFERRED IN_DOUBT     IN_DOUBT .         .          CREDITED REJECTED RETURNED
 IN_DOUBT       .         DEFERRED  DEFERRED/NOT_EXECUTED  .        SUBMITTED ACCEPTED   CREDITED REJECTED RETURNED
 HELD           .         DEFERRED  DEFERRED/NOT_EXECUTED  .        .         .          CREDITED REJECTED RETURNED
 CREDITED       .         .         .                      .        .         .          .        !        RETURNED
 RETURNED       .         .         .                      .        .         .          .        !        .
 REJECTED       .         .         .                      .        .         .          !        .        !
 NOT_EXECUTED   .         .         .                      .        .         !          !        .        !
-VOID           .         .         .                      .        .         !          !        .        !
+VOID           .         .         .                      .        !         !          !        .        !
 """
 
 
@@ -174,10 +174,25 @@ def test_the_settling_time_runs_from_the_end_of_the_call() -> None:
     assert believable(Proof.ABSENT, ended_at=ended_at, asked_at=later, **asked)  # type: ignore[arg-type]
 
 
-def test_only_absence_depends_on_its_scope() -> None:
-    """The two split cells are those of ABSENT in doubt: resend the file, or close the one line."""
+@pytest.mark.parametrize(("state", "proof", "whole"), list(product(State, Proof, (True, False))))
+def test_a_bank_that_has_said_i_have_it_cannot_take_it_back(state: State, proof: Proof, whole: bool) -> None:
+    """After the bank's own word a refusal is doubt, repeated it is no news, and nothing travels."""
+    plain = decide(Known(state, AMOUNT), evidence(proof), whole=whole)
+    affirmed = decide(Known(state, AMOUNT, affirmed=True), evidence(proof), whole=whole)
+    if plain in (State.DEFERRED, State.NOT_EXECUTED):
+        assert affirmed is (Verdict.NOOP if state in states.DOUBTFUL else State.IN_DOUBT)
+    else:
+        assert affirmed is plain
+
+
+def test_only_two_things_depend_on_their_scope() -> None:
+    """The split cells: ABSENT in doubt (resend the file, or close the one line), NOT_TAKEN of what is in process."""
     split = {(s, p) for s, row in TABLE.items() for p, cell in row.items() if isinstance(cell, Split)}
-    assert split == {(State.IN_DOUBT, Proof.ABSENT), (State.HELD, Proof.ABSENT)}
+    assert split == {
+        (State.IN_DOUBT, Proof.ABSENT),
+        (State.HELD, Proof.ABSENT),
+        (State.ACCEPTED, Proof.NOT_TAKEN),
+    }
 
 
 def test_the_readme_shows_the_machine_as_it_is() -> None:

@@ -34,7 +34,10 @@ PACKAGE_CODES: Final[Mapping[str, tuple[Proof, Reason | None]]] = MappingProxyTy
         "1001": (Proof.NOT_TAKEN, Reason.FORMAT),
         "3058": (Proof.NOT_TAKEN, Reason.SIGNATURE),
         "3008": (Proof.NOT_TAKEN, Reason.FUNDS_SHORT),
-        "3051": (Proof.IN_DOUBT, Reason.DUPLICATE),  # a known batch number: it may be this batch, and it may be paid
+        "3051": (
+            Proof.IN_DOUBT,
+            None,
+        ),  # a known batch number, most likely this batch: ask; it says nothing of other bytes
         "2000": (Proof.IN_DOUBT, Reason.BANK_BUSY),  # busy says nothing about what was done with the package
         "2007": (Proof.IN_DOUBT, Reason.BANK_BUSY),
         "3028": (Proof.IN_DOUBT, Reason.BANK_BUSY),

@@ -9,6 +9,20 @@ WHERE a.reference = ANY($2::text[]) AND a.bank = $1;
 SELECT submission_id, batch_no, reference FROM submissions
 WHERE bank = $1 AND (reference = ANY($2::text[]) OR submission_id = ANY($3::bigint[]));
 
+-- name: lines_of_retired
+-- The lines that were in a retired transmission, wherever they are now: moved on, or cancelled.
+SELECT o.submission_id AS retired, a.reference, a.submission_id, s.batch_no
+FROM submissions o
+JOIN moved_lines m ON m.submission_id = o.submission_id
+JOIN attempts a ON a.bank = o.bank AND a.reference = m.reference
+JOIN submissions s ON s.submission_id = a.submission_id
+WHERE o.bank = $1 AND (o.reference = ANY($2::text[]) OR o.submission_id = ANY($3::bigint[])) AND o.state = 'RETIRED'
+UNION ALL
+SELECT o.submission_id, a.reference, a.submission_id, o.batch_no
+FROM submissions o JOIN attempts a ON a.submission_id = o.submission_id AND a.state = 'VOID'
+WHERE o.bank = $1 AND (o.reference = ANY($2::text[]) OR o.submission_id = ANY($3::bigint[])) AND o.state = 'RETIRED'
+  AND o.transmissions > 0;
+
 -- name: lock_submissions
 -- Lock submissions in key order, after their batches.
 SELECT submission_id, batch_no, bank, reference, state, lines, open_lines, sent_lines, sent_at, ended_at, acknowledged_at,
@@ -18,7 +32,7 @@ FROM submissions WHERE submission_id = ANY($1::bigint[]) ORDER BY submission_id 
 -- name: known_attempts
 -- What is on record about the attempts that evidence names; their submissions are locked.
 SELECT a.submission_id, a.seq, a.payout_id, a.attempt_no, a.reference, a.amount_fen, a.state, a.host_reference,
-       a.return_host_reference, a.credited_at, a.order_no, a.reason, coalesce(a.has_phone, p.has_phone) AS has_phone,
+       a.return_host_reference, a.affirmed, a.credited_at, a.order_no, a.reason, coalesce(a.has_phone, p.has_phone) AS has_phone,
        coalesce(a.limit_at, b.limit_at) AS limit_at, p.conflict_at, s.batch_no, s.state AS submission_state, s.bank_no,
        s.sms_signature, s.sent_at, s.ended_at
 FROM attempts a
@@ -45,12 +59,17 @@ UPDATE attempts a
 SET state = u.state, live = u.live, reason = u.reason, bank_code = u.bank_code,
     host_reference = coalesce(u.host_reference, a.host_reference), post_date = coalesce(u.post_date, a.post_date),
     artefact = u.artefact, settled_at = u.at, credited_at = coalesce(a.credited_at, u.credited_at),
-    return_host_reference = u.return_host_reference, returned_at = u.returned_at
+    return_host_reference = u.return_host_reference, returned_at = u.returned_at,
+    affirmed = a.affirmed OR u.state = 'ACCEPTED'
 FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[],
             $9::date[], $10::bytea[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::timestamptz[])
      AS u(submission_id, seq, state_before, state, live, reason, bank_code, host_reference, post_date, artefact, at,
           credited_at, return_host_reference, returned_at)
 WHERE a.submission_id = u.submission_id AND a.seq = u.seq AND a.state IS NOT DISTINCT FROM u.state_before;
+
+-- name: affirm_attempts!
+-- The bank itself said of these lines that it has them.
+UPDATE attempts SET affirmed = true WHERE bank = $1 AND reference = ANY($2::text[]) AND NOT affirmed;
 
 -- name: keep_evidence
 -- Keep evidence that moved no state; the same again is nothing new.
@@ -96,6 +115,11 @@ RETURNING bank;
 -- Keep what a bank gave us, once per name and content.
 INSERT INTO artefacts (bank, digest, name, sealed, received_at, quarantined) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (bank, digest, name) DO NOTHING RETURNING artefact_id;
+
+-- name: artefacts_first_read
+-- When contents were read for the first time, under whatever name.
+SELECT digest, min(received_at) AS first_read_at FROM artefacts
+WHERE bank = $1 AND digest = ANY($2::bytea[]) GROUP BY digest;
 
 -- name: insert_callback_event
 -- Remember a callback by its event; no row when it was there already.

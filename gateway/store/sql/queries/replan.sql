@@ -18,8 +18,12 @@ RETURNING submission_id;
 UPDATE submissions SET reference = $2 WHERE submission_id = $1;
 
 -- name: rebind_attempts!
--- Move unsent lines, with their references, to a fresh submission.
-UPDATE attempts a SET submission_id = $2 WHERE a.submission_id = $1 AND a.reference = ANY($3::text[]);
+-- Move unsent lines, with their references, to a fresh submission; remembered where the old bytes had travelled.
+WITH moved AS (
+    UPDATE attempts a SET submission_id = $2 WHERE a.submission_id = $1 AND a.reference = ANY($3::text[])
+    RETURNING a.reference)
+INSERT INTO moved_lines (submission_id, reference)
+SELECT $1, m.reference FROM moved m JOIN submissions s ON s.submission_id = $1 WHERE s.transmissions > 0;
 
 -- name: replan_attempts
 -- New attempts, with new references, for lines that alone never reached the bank.

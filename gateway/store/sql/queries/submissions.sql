@@ -87,9 +87,9 @@ WHERE state = 'SENDING' AND (lease_until IS NULL OR lease_until < clock_timestam
 ORDER BY submission_id LIMIT 100;
 
 -- name: doubt_abandoned
--- Fence the gone process off and put its submissions in doubt, to be asked about at once.
+-- Fence the gone process off and put its submissions in doubt, to be asked about at once. Its call may last until $3.
 UPDATE submissions
-SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2, ended_at = $2
+SET state = 'IN_DOUBT', fence = fence + 1, lease_until = NULL, lease_owner = NULL, probe_at = $2, ended_at = $3
 WHERE submission_id = ANY($1::bigint[]) AND state = 'SENDING'
   AND (lease_until IS NULL OR lease_until < clock_timestamp())
 RETURNING submission_id, batch_no, bank;
@@ -122,12 +122,25 @@ RETURNING submission_id, batch_no;
 -- Lines that the bank said it was working on share the silence.
 UPDATE attempts SET state = 'IN_DOUBT' WHERE submission_id = ANY($1::bigint[]) AND state = 'ACCEPTED';
 
+-- name: silent_lines
+-- Submissions in doubt, past their due time, of which the bank said that it was working on some line.
+SELECT submission_id, batch_no FROM submissions s
+WHERE bank = $1 AND state IN ('IN_DOUBT', 'HELD') AND silent_at <= $2
+  AND EXISTS (SELECT 1 FROM attempts a WHERE a.submission_id = s.submission_id AND a.state = 'ACCEPTED')
+ORDER BY silent_at LIMIT 100;
+
+-- name: extend_silence!
+-- The next word about such lines has twice as long, as in doubt_silent.
+UPDATE submissions
+SET silent_at = CASE WHEN hold_at > $2 THEN least($2 + (silent_at - sent_at), hold_at) ELSE $2 + (silent_at - sent_at) END
+WHERE submission_id = ANY($1::bigint[]) AND silent_at <= $2;
+
 -- name: doubts_to_hold
 -- Doubt that lasts until close to the limit, and the lines the bank doubted by themselves.
 SELECT submission_id, batch_no FROM submissions s
 WHERE bank = $1 AND hold_at <= $2
   AND (state = 'IN_DOUBT'
-       OR (state NOT IN ('CLOSED', 'RETIRED', 'HELD') AND EXISTS (
+       OR (state NOT IN ('CLOSED', 'RETIRED') AND EXISTS (
            SELECT 1 FROM attempts a WHERE a.submission_id = s.submission_id AND a.state = 'IN_DOUBT')))
 ORDER BY limit_at LIMIT 100;
 
