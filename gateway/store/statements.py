@@ -11,7 +11,9 @@ this bank that are settled by now are closed. The same content again is recognis
 ``UNKNOWN``   an entry that names nothing we ever gave this bank
 ``AMOUNT``    a line's entries add up to another amount than its own: a fee, or booked twice; the same for a submission
               that is debited in one sum
-``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back
+``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
+              its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
+              It needs no person to thaw: what resolves the difference brings back the lines that were set aside
 ``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.
               Where they did not, the day on which we learned of the credit is the latest on which it was booked: the
               statement of a later day decides, and only for what was sent since the first statement.
@@ -71,6 +73,8 @@ class Statements:
                 for question in _QUESTIONS:
                     await connection.execute(sql(question), key, at)
                 result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
+                # With every statement: a line may have been set aside while its difference was being resolved.
+                await connection.execute(sql("wake_unfrozen"), at)
                 digest = bytes.fromhex(statement.artefact)
                 counts = await connection.fetch(sql("differences_of_statement"), bank, statement.day, account, digest)
                 result.differences = Counter({row["kind"]: row["count"] for row in counts})
@@ -80,7 +84,10 @@ class Statements:
 
     async def resolve(self, bank: str, at: dt.datetime) -> int:
         """Close what evidence has settled since the last statement; how many. Cheap while none is open."""
-        return await self._engine.execute("resolve_differences", bank, at)
+        resolved = await self._engine.execute("resolve_differences", bank, at)
+        if resolved:
+            await self._engine.execute("wake_unfrozen", at)
+        return resolved
 
     async def _keep(
         self, connection: Connection, bank: str, account: str, statement: Statement, at: dt.datetime

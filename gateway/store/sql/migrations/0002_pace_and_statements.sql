@@ -61,3 +61,13 @@ CREATE TABLE statement_differences (
 );
 CREATE INDEX statement_differences_open ON statement_differences (bank) WHERE resolved_at IS NULL;
 CREATE INDEX statement_differences_of_payout ON statement_differences (payout_id) WHERE payout_id IS NOT NULL;
+CREATE INDEX statement_differences_freezing ON statement_differences (payout_id)
+    WHERE kind = 'NOT_PAID' AND payout_id IS NOT NULL AND resolved_at IS NULL;
+
+-- Nothing more is sent for these: a contradiction people have to decide, or money that a statement shows as booked
+-- although our books say that it never moved, for as long as that difference is open.
+CREATE VIEW frozen_payouts AS
+SELECT payout_id FROM payouts WHERE conflict_at IS NOT NULL
+UNION ALL
+SELECT payout_id FROM statement_differences
+WHERE kind = 'NOT_PAID' AND payout_id IS NOT NULL AND resolved_at IS NULL;

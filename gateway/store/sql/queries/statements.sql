@@ -91,8 +91,9 @@ FROM (
       AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai') c
 JOIN statement_entries e ON e.reference = c.reference AND e.bank = c.bank AND e.booking <> 'RETURN'
 JOIN statements t ON t.statement_no = e.statement_no
-WHERE NOT EXISTS (SELECT 1 FROM statement_entries r
-                  WHERE r.reference = c.reference AND r.bank = c.bank AND r.booking = 'RETURN')
+WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
+            > coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
+       FROM statement_entries m WHERE m.reference = c.reference AND m.bank = c.bank)
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
@@ -143,8 +144,9 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
     ELSE
         (d.kind = 'NOT_PAID' AND (
-            EXISTS (SELECT 1 FROM statement_entries e
-                    WHERE e.reference = d.reference AND e.bank = d.bank AND e.booking = 'RETURN')
+            (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
+                 <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
+             FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
             OR EXISTS (SELECT 1 FROM attempts a
                        WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)))
         OR NOT EXISTS (
@@ -152,6 +154,15 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
               AND coalesce(e.reference, e.submission, '') = d.reference AND e.amount_fen = d.booked_fen
               AND e.host_reference IS NOT DISTINCT FROM d.host_reference) END;
+
+-- name: wake_unfrozen!
+-- Lines that were set aside only for what a statement said, and that nothing freezes any more: they may travel now.
+-- Whoever else waits in the same submission and is still frozen is set aside again.
+UPDATE submissions s SET due_at = $1::timestamptz
+WHERE s.state = 'PLANNED' AND s.due_at > $1::timestamptz + interval '180 days' AND EXISTS (
+    SELECT 1 FROM attempts a JOIN statement_differences d ON d.payout_id = a.payout_id AND d.kind = 'NOT_PAID'
+    WHERE a.submission_id = s.submission_id AND a.state IS NULL
+      AND NOT EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id));
 
 -- name: differences_of_statement
 -- What is open of one day of one account, and what was found by this statement on other days, by kind.
