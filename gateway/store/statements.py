@@ -38,6 +38,7 @@ _QUESTIONS = (
     "find_wrong_amounts",
     "find_wrong_totals",
     "find_bookings_of_unpaid",
+    "find_sums_of_unpaid",
     "find_missing_entries",
 )
 

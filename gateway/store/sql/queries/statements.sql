@@ -51,22 +51,46 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 
 -- name: find_wrong_totals!
 -- Submissions debited in one sum that is neither all that was sent nor that without what the bank refused.
+-- Of a retired one nothing was ever to be paid: its lines travelled, or will, under another name.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, expected_fen,
                                    host_reference, artefact, found_at)
-SELECT t.bank, t.day, t.debit_account, 'AMOUNT', 'DEBIT', s.reference, b.booked_fen, s.amount_fen, b.host_reference,
-       t.digest, $2::timestamptz
+SELECT t.bank, t.day, t.debit_account, 'AMOUNT', 'DEBIT', b.reference, b.booked_fen,
+       CASE b.state WHEN 'RETIRED' THEN b.paid_fen ELSE b.amount_fen END, b.host_reference, t.digest, $2::timestamptz
 FROM statements t
 JOIN (SELECT DISTINCT statement_no, bank, submission FROM statement_entries
       WHERE statement_no = $1 AND reference IS NULL AND booking = 'DEBIT') n USING (statement_no)
-JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
-CROSS JOIN LATERAL (
-    SELECT sum(e.amount_fen)::bigint AS booked_fen, min(e.host_reference) AS host_reference FROM statement_entries e
-    WHERE e.submission = n.submission AND e.bank = n.bank AND e.reference IS NULL AND e.booking = 'DEBIT') b
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(a.amount_fen), 0)::bigint AS paid_fen FROM attempts a
-    WHERE a.submission_id = s.submission_id
-      AND (a.state IS NULL OR a.state NOT IN ('REJECTED', 'NOT_EXECUTED', 'VOID'))) l
-WHERE t.statement_no = $1 AND b.booked_fen NOT IN (s.amount_fen, l.paid_fen)
+JOIN sums_booked b ON b.reference = n.submission AND b.bank = n.bank
+WHERE t.statement_no = $1 AND b.booked_fen <> b.paid_fen AND (b.booked_fen <> b.amount_fen OR b.state = 'RETIRED')
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_sums_of_unpaid!
+-- Lines in a sum that was booked though they were never sent (at once), or though the bank refused them and has not
+-- put its part back two days after the debit and the refusal (looked for in the fortnight after it).
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
+                                   booked_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
+       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
+FROM (
+    SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, NULL::date AS until
+    FROM statement_entries n
+    JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
+    JOIN attempts a ON a.submission_id = s.submission_id
+    WHERE n.statement_no = $1 AND n.reference IS NULL AND n.booking = 'DEBIT'
+      AND coalesce(a.state, s.state) IN ('PLANNED', 'RENDERED', 'DEFERRED')
+    UNION ALL
+    SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, n.day - 2
+    FROM statements n JOIN submissions s ON s.bank = n.bank JOIN attempts a ON a.submission_id = s.submission_id
+    WHERE n.statement_no = $1 AND s.watch_until >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND a.state IN ('REJECTED', 'NOT_EXECUTED') AND coalesce(a.bank_code, '') NOT LIKE 'LOCAL:%'
+      AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND NOT EXISTS (SELECT 1 FROM statement_entries r
+                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')) c
+JOIN sums_booked b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
+JOIN statement_entries e ON e.submission = b.reference AND e.bank = c.bank AND e.reference IS NULL
+                        AND e.booking = 'DEBIT'
+JOIN statements t ON t.statement_no = e.statement_no AND (c.until IS NULL OR t.day <= c.until)
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
@@ -142,18 +166,23 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             SELECT sum(e.amount_fen)::bigint FROM statement_entries e
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
-    ELSE
-        (d.kind = 'NOT_PAID' AND (
-            (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
-                 <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
-             FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
-            OR EXISTS (SELECT 1 FROM attempts a
-                       WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)))
-        OR NOT EXISTS (
-            SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
-            WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
-              AND coalesce(e.reference, e.submission, '') = d.reference AND e.amount_fen = d.booked_fen
-              AND e.host_reference IS NOT DISTINCT FROM d.host_reference) END;
+    WHEN 'NOT_PAID' THEN
+        EXISTS (SELECT 1 FROM attempts a
+                WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)
+        OR CASE WHEN d.submission IS NULL THEN
+               (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
+                    <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
+                FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
+           ELSE
+               EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.submission AND b.bank = d.bank
+                       AND b.booked_fen - b.back_fen - b.paid_fen < d.booked_fen) END
+    ELSE false END
+    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID') AND NOT EXISTS (
+        SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
+        WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
+          AND coalesce(e.reference, e.submission, '') = coalesce(d.submission, d.reference)
+          AND (d.submission IS NOT NULL OR e.amount_fen = d.booked_fen)
+          AND e.host_reference IS NOT DISTINCT FROM d.host_reference);
 
 -- name: wake_unfrozen!
 -- Lines that were set aside only for what a statement said, and that nothing freezes any more: they may travel now.
