@@ -14,6 +14,8 @@ this bank that are settled by now are closed. The same content again is recognis
 ``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
               its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
               It needs no person to thaw: what resolves the difference brings back the lines that were set aside
+``NOT_RETURNED``  it came back, and our books do not know: the bank's word could not move the line, or there was none
+``ACCOUNT``   booked on another fiscal account than the one it was to be paid from
 ``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.
               Where they did not, the day on which we learned of the credit is the latest on which it was booked: the
               statement of a later day decides, and only for what was sent since the first statement.
@@ -39,6 +41,8 @@ _QUESTIONS = (
     "find_wrong_totals",
     "find_bookings_of_unpaid",
     "find_sums_of_unpaid",
+    "find_wrong_accounts",
+    "find_unknown_returns",
     "find_missing_entries",
 )
 
@@ -100,13 +104,23 @@ class Statements:
             totals += [len(amounts), sum(amounts)]
         digest = bytes.fromhex(statement.artefact)
         found = await connection.fetchval(sql("keep_statement"), bank, statement.day, account, digest, *totals, at)
-        return None if found is None else int(found)
+        if found is None:
+            return None
+        dropped = await connection.fetch(sql("drop_other_scope"), bank, statement.day, account)
+        for row in dropped:
+            await connection.execute(sql("drop_entries"), row["statement_no"])
+        if dropped:
+            accounts = [row["debit_account"] for row in dropped]
+            await connection.execute(sql("close_dropped"), bank, statement.day, accounts, at)
+        return int(found)
 
     async def _enter(self, connection: Connection, key: int, bank: str, entries: Sequence[StatementEntry]) -> None:
         """Copy the entries. What names nothing of ours is a bank's free text, in which a person's number may stand:
         digits that could be one are not kept here (the artefact, sealed, has them)."""
         named = [entry.reference for entry in entries if entry.reference is not None]
         ours = {row["reference"] for row in await connection.fetch(sql("references_of_bank"), bank, named)}
+        files = [entry.submission for entry in entries if entry.submission is not None]
+        names = ours | {row["reference"] for row in await connection.fetch(sql("submissions_of_bank"), bank, files)}
         await connection.execute(sql("drop_entries"), key)
         await connection.copy_records_to_table(
             "statement_entries",
@@ -115,7 +129,8 @@ class Statements:
                     key,
                     number,
                     bank,
-                    entry.booking.value,
+                    # Money that came in under a name of ours came back, whatever the bank calls it.
+                    (Booking.RETURN if entry.booking is Booking.INCOMING else entry.booking).value,
                     entry.reference if entry.reference in ours else harmless(entry.reference),
                     harmless(entry.submission),
                     entry.amount_fen,
@@ -123,6 +138,7 @@ class Statements:
                     entry.host_reference,
                 )
                 for number, entry in enumerate(entries, start=1)
+                if entry.booking is not Booking.INCOMING or (entry.reference or entry.submission) in names
             ],
             columns=[
                 "statement_no",

@@ -1,4 +1,4 @@
-"""One debit for a whole submission hides nothing: not a second file, not a file that was not taken, not refused lines."""
+"""One debit for a whole submission hides nothing: no second file, no file that was not taken, no refused lines."""
 
 from __future__ import annotations
 

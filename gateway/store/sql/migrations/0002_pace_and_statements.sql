@@ -47,7 +47,8 @@ CREATE TABLE statement_differences (
     bank           text NOT NULL,
     day            date NOT NULL,
     debit_account  text NOT NULL,
-    kind           text NOT NULL CHECK (kind IN ('UNKNOWN', 'AMOUNT', 'NOT_PAID', 'MISSING')),
+    kind           text NOT NULL CHECK (kind IN ('UNKNOWN', 'AMOUNT', 'NOT_PAID', 'NOT_RETURNED',
+                                                       'ACCOUNT', 'MISSING')),
     booking        text,                           -- null: there is no entry
     reference      text NOT NULL,                  -- of a line or a submission, as the bank wrote it; '': it named none
     payout_id      bigint,

@@ -10,6 +10,16 @@ SET digest = EXCLUDED.digest, credits = EXCLUDED.credits, credits_fen = EXCLUDED
 WHERE statements.digest <> EXCLUDED.digest
 RETURNING statement_no;
 
+-- name: drop_other_scope
+-- A day is stated for one account or for all: the later of the two takes the place of the other.
+DELETE FROM statements WHERE bank = $1 AND day = $2 AND (debit_account = '') <> ($3::text = '')
+RETURNING statement_no, debit_account;
+
+-- name: close_dropped!
+-- What was found by a statement that is gone is found anew by the one in its place, where it is still so.
+UPDATE statement_differences SET resolved_at = $4
+WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL;
+
 -- name: drop_entries!
 -- The entries of a statement that was rewritten make room for what it says now.
 DELETE FROM statement_entries WHERE statement_no = $1;
@@ -17,6 +27,10 @@ DELETE FROM statement_entries WHERE statement_no = $1;
 -- name: references_of_bank
 -- Which of these references we gave this bank.
 SELECT reference FROM attempts WHERE bank = $1 AND reference = ANY($2::text[]);
+
+-- name: submissions_of_bank
+-- Which of these submissions are ours at this bank.
+SELECT reference FROM submissions WHERE bank = $1 AND reference = ANY($2::text[]);
 
 -- name: find_unknown_entries!
 -- Entries that name nothing we ever gave this bank.
@@ -121,10 +135,50 @@ WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
+-- name: find_wrong_accounts!
+-- Lines booked on another fiscal account than the one they were to be paid from.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   expected_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'ACCOUNT', e.booking, e.reference, a.payout_id, e.amount_fen, 0,
+       e.host_reference, t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+JOIN submissions s ON s.submission_id = a.submission_id
+WHERE t.statement_no = $1 AND t.debit_account NOT IN ('', s.debit_account)
+UNION
+SELECT t.bank, t.day, t.debit_account, 'ACCOUNT', e.booking, e.submission, NULL, e.amount_fen, 0, e.host_reference,
+       t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN submissions s ON s.reference = e.submission AND s.bank = e.bank
+WHERE t.statement_no = $1 AND e.reference IS NULL AND t.debit_account NOT IN ('', s.debit_account)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_unknown_returns!
+-- Money that came back by the statement, and of which our books know nothing: of a line that stays as it was, or of a
+-- submission in one sum beyond what the bank refused of it.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.reference, a.payout_id, e.amount_fen,
+       e.host_reference, t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+WHERE t.statement_no = $1 AND e.booking = 'RETURN'
+  AND (a.state IS NULL OR a.state NOT IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
+UNION
+SELECT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.submission, NULL, e.amount_fen, e.host_reference,
+       t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN sums_booked b ON b.reference = e.submission AND b.bank = e.bank
+WHERE t.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN' AND b.booked_fen - b.back_fen < b.paid_fen
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
 -- name: find_missing_entries!
 -- Credits of our books that no statement shows. With a post date: that day's statement is in and does not name it.
 -- Without: learned of before this statement's day, sent since the first statement of this account, and on none.
--- Each credit is held against the statements of the fortnight after it: longer than the longest closure.
+-- Each credit is held against the statements of the fortnight after it: longer than the longest closure. A bank that
+-- changes between statements of one account and of all goes on with one series; what is open already is open once.
 INSERT INTO statement_differences (bank, day, debit_account, kind, reference, payout_id, expected_fen, host_reference,
                                    artefact, found_at)
 SELECT n.bank, coalesce(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date), n.debit_account, 'MISSING',
@@ -138,10 +192,14 @@ WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
   AND CASE WHEN a.post_date IS NOT NULL
       THEN a.post_date <= n.day AND EXISTS (
           SELECT 1 FROM statements o
-          WHERE o.bank = n.bank AND o.debit_account = n.debit_account AND o.day = a.post_date)
+          WHERE o.bank = n.bank AND o.debit_account IN ('', s.debit_account) AND o.day = a.post_date)
       ELSE (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date < n.day
            AND (s.sent_at AT TIME ZONE 'Asia/Shanghai')::date >= (
-               SELECT min(o.day) FROM statements o WHERE o.bank = n.bank AND o.debit_account = n.debit_account) END
+               SELECT min(o.day) FROM statements o
+               WHERE o.bank = n.bank AND o.debit_account IN ('', s.debit_account)) END
+  AND NOT EXISTS (SELECT 1 FROM statement_differences d
+                  WHERE d.payout_id = a.payout_id AND d.reference = a.reference AND d.kind = 'MISSING'
+                    AND d.resolved_at IS NULL)
   AND NOT EXISTS (SELECT 1 FROM statement_entries e
                   WHERE e.reference = a.reference AND e.bank = a.bank AND e.booking <> 'RETURN')
   AND NOT EXISTS (SELECT 1 FROM statement_entries e
@@ -166,6 +224,8 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             SELECT sum(e.amount_fen)::bigint FROM statement_entries e
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
+        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+                                            AND b.booked_fen = b.paid_fen))
     WHEN 'NOT_PAID' THEN
         EXISTS (SELECT 1 FROM attempts a
                 WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)
@@ -176,8 +236,13 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
            ELSE
                EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.submission AND b.bank = d.bank
                        AND b.booked_fen - b.back_fen - b.paid_fen < d.booked_fen) END
+    WHEN 'NOT_RETURNED' THEN
+        EXISTS (SELECT 1 FROM attempts a WHERE a.reference = d.reference AND a.bank = d.bank
+                AND a.state IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
+        OR EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+                   AND d.payout_id IS NULL AND b.booked_fen - b.back_fen >= b.paid_fen)
     ELSE false END
-    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID') AND NOT EXISTS (
+    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT') AND NOT EXISTS (
         SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
         WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
           AND coalesce(e.reference, e.submission, '') = coalesce(d.submission, d.reference)
