@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.contract import Booking, Statement, StatementEntry
-from gateway.log import plain
 from gateway.store.engine import Connection, Engine, Row, sql, touched
+from gateway.store.foreign import bank_serial, foreign_name
 
 ALL_ACCOUNTS = ""
 _QUESTIONS = (
@@ -55,10 +55,6 @@ class Reconciled:
     differences: Counter[str] = field(default_factory=Counter)  # open ones of this statement, by kind
     resolved: int = 0
     wrong_debits: Sequence[Row] = ()  # lines of it whose debits are not their amount: reference, booked_fen, day
-
-
-def harmless(text: str | None) -> str | None:
-    return None if text is None else plain(text)
 
 
 class Statements:
@@ -131,11 +127,11 @@ class Statements:
                     bank,
                     # Money that came in under a name of ours came back, whatever the bank calls it.
                     (Booking.RETURN if entry.booking is Booking.INCOMING else entry.booking).value,
-                    entry.reference if entry.reference in ours else harmless(entry.reference),
-                    harmless(entry.submission),
+                    entry.reference if entry.reference in ours else foreign_name(entry.reference),
+                    entry.submission if entry.submission in names else foreign_name(entry.submission),
                     entry.amount_fen,
                     entry.post_date,
-                    entry.host_reference,
+                    bank_serial(entry.host_reference),
                 )
                 for number, entry in enumerate(entries, start=1)
                 if entry.booking is not Booking.INCOMING or (entry.reference or entry.submission) in names
