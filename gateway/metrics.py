@@ -219,6 +219,13 @@ STATEMENT_DIFFERENCES = Gauge(
     ("bank", "kind"),
     registry=REGISTRY,
 )
+STATEMENT_WAIT_DAYS = Gauge(
+    "payout_statement_wait_days",
+    "Bank days since the oldest day on which something was sent that no statement covers yet; banks that give "
+    "statements. (store)",
+    ("bank",),
+    registry=REGISTRY,
+)
 BANK_PAUSED = Gauge(
     "payout_bank_paused",
     "1 while nothing is sent to a bank until somebody looks. (store)",

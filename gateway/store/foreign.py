@@ -1,9 +1,9 @@
 """What a bank wrote in its own words, as it may be kept in clear: without what looks like a person's number.
 
 The artefact, sealed, has the original. Two filters, because two kinds of text come here. A *name* that is none of ours
-(somebody else's reference, a free text) loses every long run of digits, also one glued to letters. A bank's own *serial*
-is how it finds a booking again, and many are long runs of digits: it loses only what has the form of a payment card, a
-resident identity number or a mobile number.
+(somebody else's reference, a free text) loses every long run of digits, also one glued to letters. A *serial* of the
+bank is how it finds a booking again, and many are long runs of digits: it loses only what has the form of a payment
+card, a resident identity number or a mobile number.
 """
 
 from __future__ import annotations

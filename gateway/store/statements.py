@@ -149,6 +149,10 @@ class Statements:
             ],
         )
 
+    async def unstated_since(self) -> dict[str, dt.date]:
+        """By bank the oldest day on which something was sent and which no statement, of it or a later one, covers."""
+        return {row["bank"]: row["day"] for row in await self._engine.fetch("unstated_since")}
+
     async def open_differences(self) -> dict[tuple[str, str], int]:
         """Open differences by bank and kind."""
         return {(row["bank"], row["kind"]): row["count"] for row in await self._engine.fetch("open_differences")}

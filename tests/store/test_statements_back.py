@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.contract import Proof, Reason
+from gateway import metrics
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
@@ -104,3 +105,20 @@ async def test_a_sum_that_a_later_refusal_explains_is_settled(gateway: Gateway) 
     assert await differences(gateway) == [("AMOUNT", sent, 10_000, 20_000)]
     await gateway.answer(credited(gateway, 1), rejected(gateway, 2))
     assert await differences(gateway) == []
+
+
+async def test_a_statement_that_does_not_come_is_waited_for_in_bank_days(gateway: Gateway) -> None:
+    """Sent on Tuesday: by Friday three bank days are waited for; the statement of the day ends the wait."""
+    gauge = metrics.STATEMENT_WAIT_DAYS.labels(bank="rcc_file")
+    await gateway.pay(1)
+    await gateway.watch.gauges()
+    assert gauge._value.get() == 0
+    gateway.clock.forward(days=3)
+    await gateway.watch.gauges()
+    assert gauge._value.get() == 3
+    gateway.clock.forward(days=2)
+    await gateway.watch.gauges()
+    assert gauge._value.get() == 3  # no bank states anything at the weekend
+    await state(gateway, TODAY)
+    await gateway.watch.gauges()
+    assert gauge._value.get() == 0

@@ -269,6 +269,13 @@ SELECT d.reference, d.booked_fen, d.host_reference, d.day FROM statement_differe
 WHERE d.bank = $1 AND d.day = $2 AND d.debit_account = $3 AND d.kind = 'AMOUNT' AND d.booking = 'DEBIT'
   AND d.payout_id IS NOT NULL AND d.resolved_at IS NULL ORDER BY d.reference;
 
+-- name: unstated_since
+-- By bank the oldest day after its last statement on which something was sent.
+SELECT s.bank, min((s.sent_at AT TIME ZONE 'Asia/Shanghai')::date) AS day FROM submissions s
+WHERE (s.sent_at AT TIME ZONE 'Asia/Shanghai')::date
+      > coalesce((SELECT max(t.day) FROM statements t WHERE t.bank = s.bank), '-infinity'::date)
+GROUP BY s.bank;
+
 -- name: open_differences
 -- How many differences between statements and books are open, by bank and kind.
 SELECT bank, kind, count(*) AS count FROM statement_differences WHERE resolved_at IS NULL GROUP BY bank, kind;
