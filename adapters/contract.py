@@ -291,6 +291,7 @@ class Booking(StrEnum):
     CREDIT = "CREDIT"  # the payee was credited: proof
     DEBIT = "DEBIT"  # the fiscal account was debited; of the payee this proves nothing
     RETURN = "RETURN"  # it came back: proof
+    INCOMING = "INCOMING"  # money came in under this name, and no word that it is a return: no proof; ours or nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt", "conflict", "cre
 CLOCKS = ("limit", "target", "feedback", "receipt")
 TOPICS_IN = ("batches", "funding", "orders")
 EFFECTS = ("move", "noop", "conflict", "kept", "unmatched")
-DIFFERENCES = ("UNKNOWN", "AMOUNT", "NOT_PAID", "MISSING")
+DIFFERENCES = ("UNKNOWN", "AMOUNT", "NOT_PAID", "NOT_RETURNED", "ACCOUNT", "MISSING")
 NO_DEADLINE = math.inf  # what OLDEST_DUE_SECONDS is set to while nothing is open
 NO_REASON = "none"  # the reason label of something that was not refused
 
@@ -214,8 +214,16 @@ WATCHED_AT_SECONDS = Gauge(
 )
 STATEMENT_DIFFERENCES = Gauge(
     "payout_statement_differences",
-    "Open differences between a bank's statements and the books, by kind (UNKNOWN, AMOUNT, NOT_PAID, MISSING). (store)",
+    "Open differences between a bank's statements and the books, by kind (UNKNOWN, AMOUNT, NOT_PAID, NOT_RETURNED, "
+    "ACCOUNT, MISSING). (store)",
     ("bank", "kind"),
+    registry=REGISTRY,
+)
+STATEMENT_WAIT_DAYS = Gauge(
+    "payout_statement_wait_days",
+    "Bank days since the oldest day on which something was sent that no statement covers yet; banks that give "
+    "statements. (store)",
+    ("bank",),
     registry=REGISTRY,
 )
 BANK_PAUSED = Gauge(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from adapters.contract import AnswerKind, GivesStatements
 from gateway import metrics
+from gateway.banks import Bank
 from gateway.calendar import WorkCalendar
 from gateway.clock import Clock
 from gateway.log import get_logger
@@ -31,14 +33,19 @@ class Watch:
         store: Store,
         calendar: WorkCalendar,
         clock: Clock,
-        bank_names: Iterable[str],
+        banks: Mapping[str, Bank],
         report: Callable[[int], Awaitable[str | None]],
     ) -> None:
         self._store = store
         self._calendar = calendar
         self._clock = clock
         self._report = report
-        self._bank_names = tuple(bank_names)
+        self._bank_names = tuple(banks)
+        self._stating = tuple(
+            name
+            for name, bank in banks.items()
+            if AnswerKind.FILE in bank.capabilities.answers and isinstance(bank.adapter, GivesStatements)
+        )
         self._not_before: dict[int, float] = {}  # real seconds, never money
 
     async def count(self) -> bool:
@@ -70,6 +77,7 @@ class Watch:
         for bank in self._bank_names:
             for kind in metrics.DIFFERENCES:
                 metrics.STATEMENT_DIFFERENCES.labels(bank=bank, kind=kind).set(differences.get((bank, kind), 0))
+        await self._unstated(now.date())
         batches = await self._store.reads.batches_by_state()
         for state in BATCH_STATES:
             metrics.BATCHES.labels(state=state).set(batches.get(state, 0))
@@ -81,6 +89,16 @@ class Watch:
         metrics.CALENDAR_HORIZON_DAYS.set((horizon - now.date()).days if horizon else 0)
         metrics.WATCHED_AT_SECONDS.set_to_current_time()
         return False
+
+    async def _unstated(self, today: dt.date) -> None:
+        """How many bank days a statement is waited for that covers the oldest day on which we sent and none does."""
+        since = await self._store.statements.unstated_since()
+        for bank in self._stating:
+            waited = 0
+            if bank in since:
+                span = range(1, (today - since[bank]).days + 1)
+                waited = sum(1 for n in span if self._calendar.is_bank_day(since[bank] + dt.timedelta(days=n)))
+            metrics.STATEMENT_WAIT_DAYS.labels(bank=bank).set(waited)
 
     def _clock_seconds(self, span: dt.timedelta) -> int:
         """Business time back to real seconds: a relay that is stuck is stuck in real time."""

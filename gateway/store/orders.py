@@ -170,7 +170,7 @@ class _Deciding:
             raise OrderRefused(RefusalReason.UNKNOWN_PAYOUT, "no approved line of that number")
         if payout["cancelled_at"] is not None:
             raise OrderRefused(RefusalReason.ALREADY_CANCELLED, "the payout is cancelled")
-        if payout["conflict_at"] is not None:
+        if payout["frozen"]:
             raise OrderRefused(RefusalReason.CONFLICT, "the payout is frozen by a contradiction of its bank")
         latest = await self._connection.fetchrow(sql("latest_attempt"), key)
         state = None if latest is None else _state_of(latest)

@@ -12,7 +12,8 @@ from gateway.store.staging import Receipt
 
 async def cancel_unsent(connection: Connection, submission_id: int, at: dt.datetime) -> list[Receipt]:
     """Cancel every unspoken, unfrozen line of a submission; their receipts. Frozen lines move on and wait."""
-    lines = await connection.fetch(sql("unsent_attempts"), submission_id)
+    unsent = await connection.fetch(sql("unsent_attempts"), submission_id)
+    lines = [line for line in unsent if not line["frozen"]]
     await connection.execute(sql("void_attempts"), submission_id, [line["reference"] for line in lines], at)
     await connection.execute(sql("cancel_payouts"), [line["payout_id"] for line in lines], at)
     await retire_unsent(connection, submission_id, at)

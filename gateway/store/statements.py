@@ -11,7 +11,11 @@ this bank that are settled by now are closed. The same content again is recognis
 ``UNKNOWN``   an entry that names nothing we ever gave this bank
 ``AMOUNT``    a line's entries add up to another amount than its own: a fee, or booked twice; the same for a submission
               that is debited in one sum
-``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back
+``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
+              its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
+              It needs no person to thaw: what resolves the difference brings back the lines that were set aside
+``NOT_RETURNED``  it came back, and our books do not know: the bank's word could not move the line, or there was none
+``ACCOUNT``   booked on another fiscal account than the one it was to be paid from
 ``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.
               Where they did not, the day on which we learned of the credit is the latest on which it was booked: the
               statement of a later day decides, and only for what was sent since the first statement.
@@ -27,8 +31,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.contract import Booking, Statement, StatementEntry
-from gateway.log import plain
 from gateway.store.engine import Connection, Engine, Row, sql, touched
+from gateway.store.foreign import bank_serial, foreign_name
 
 ALL_ACCOUNTS = ""
 _QUESTIONS = (
@@ -36,6 +40,9 @@ _QUESTIONS = (
     "find_wrong_amounts",
     "find_wrong_totals",
     "find_bookings_of_unpaid",
+    "find_sums_of_unpaid",
+    "find_wrong_accounts",
+    "find_unknown_returns",
     "find_missing_entries",
 )
 
@@ -48,10 +55,6 @@ class Reconciled:
     differences: Counter[str] = field(default_factory=Counter)  # open ones of this statement, by kind
     resolved: int = 0
     wrong_debits: Sequence[Row] = ()  # lines of it whose debits are not their amount: reference, booked_fen, day
-
-
-def harmless(text: str | None) -> str | None:
-    return None if text is None else plain(text)
 
 
 class Statements:
@@ -71,6 +74,8 @@ class Statements:
                 for question in _QUESTIONS:
                     await connection.execute(sql(question), key, at)
                 result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
+                # With every statement: a line may have been set aside while its difference was being resolved.
+                await connection.execute(sql("wake_unfrozen"), at)
                 digest = bytes.fromhex(statement.artefact)
                 counts = await connection.fetch(sql("differences_of_statement"), bank, statement.day, account, digest)
                 result.differences = Counter({row["kind"]: row["count"] for row in counts})
@@ -80,7 +85,10 @@ class Statements:
 
     async def resolve(self, bank: str, at: dt.datetime) -> int:
         """Close what evidence has settled since the last statement; how many. Cheap while none is open."""
-        return await self._engine.execute("resolve_differences", bank, at)
+        resolved = await self._engine.execute("resolve_differences", bank, at)
+        if resolved:
+            await self._engine.execute("wake_unfrozen", at)
+        return resolved
 
     async def _keep(
         self, connection: Connection, bank: str, account: str, statement: Statement, at: dt.datetime
@@ -92,13 +100,23 @@ class Statements:
             totals += [len(amounts), sum(amounts)]
         digest = bytes.fromhex(statement.artefact)
         found = await connection.fetchval(sql("keep_statement"), bank, statement.day, account, digest, *totals, at)
-        return None if found is None else int(found)
+        if found is None:
+            return None
+        dropped = await connection.fetch(sql("drop_other_scope"), bank, statement.day, account)
+        for row in dropped:
+            await connection.execute(sql("drop_entries"), row["statement_no"])
+        if dropped:
+            accounts = [row["debit_account"] for row in dropped]
+            await connection.execute(sql("close_dropped"), bank, statement.day, accounts, at)
+        return int(found)
 
     async def _enter(self, connection: Connection, key: int, bank: str, entries: Sequence[StatementEntry]) -> None:
         """Copy the entries. What names nothing of ours is a bank's free text, in which a person's number may stand:
         digits that could be one are not kept here (the artefact, sealed, has them)."""
         named = [entry.reference for entry in entries if entry.reference is not None]
         ours = {row["reference"] for row in await connection.fetch(sql("references_of_bank"), bank, named)}
+        files = [entry.submission for entry in entries if entry.submission is not None]
+        names = ours | {row["reference"] for row in await connection.fetch(sql("submissions_of_bank"), bank, files)}
         await connection.execute(sql("drop_entries"), key)
         await connection.copy_records_to_table(
             "statement_entries",
@@ -107,14 +125,16 @@ class Statements:
                     key,
                     number,
                     bank,
-                    entry.booking.value,
-                    entry.reference if entry.reference in ours else harmless(entry.reference),
-                    harmless(entry.submission),
+                    # Money that came in under a name of ours came back, whatever the bank calls it.
+                    (Booking.RETURN if entry.booking is Booking.INCOMING else entry.booking).value,
+                    entry.reference if entry.reference in ours else foreign_name(entry.reference),
+                    entry.submission if entry.submission in names else foreign_name(entry.submission),
                     entry.amount_fen,
                     entry.post_date,
-                    entry.host_reference,
+                    bank_serial(entry.host_reference),
                 )
                 for number, entry in enumerate(entries, start=1)
+                if entry.booking is not Booking.INCOMING or (entry.reference or entry.submission) in names
             ],
             columns=[
                 "statement_no",
@@ -128,6 +148,10 @@ class Statements:
                 "host_reference",
             ],
         )
+
+    async def unstated_since(self) -> dict[str, dt.date]:
+        """By bank the oldest day on which something was sent and which no statement, of it or a later one, covers."""
+        return {row["bank"]: row["day"] for row in await self._engine.fetch("unstated_since")}
 
     async def open_differences(self) -> dict[tuple[str, str], int]:
         """Open differences by bank and kind."""

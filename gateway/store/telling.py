@@ -17,6 +17,7 @@ from gateway.states import State
 from gateway.store import ids
 from gateway.store.consequences import Moving, consequences, never_made, outcome_row
 from gateway.store.engine import Connection, sql, touched
+from gateway.store.foreign import bank_serial, foreign_name
 from gateway.store.hearing import Heard, Recorded
 from gateway.store.history import Ledger
 from gateway.store.replan import replan_lines
@@ -73,14 +74,14 @@ async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[
         return
     rows = [
         (
-            item.reference or "",
+            (foreign_name(item.reference) if effect == "UNMATCHED" and payout is None else item.reference) or "",
             item.proof.value,
             effect,
             payout,
             item.reason.value if item.reason else None,
-            item.code or None,
+            foreign_name(item.code) or None,
             item.amount_fen,
-            item.host_reference,
+            bank_serial(item.host_reference),
             item.post_date,
             bytes.fromhex(item.artefact) if item.artefact else None,
         )

@@ -331,6 +331,13 @@ def test_reports_that_contradict_themselves_are_unreadable(content: bytes) -> No
         make_adapter().parse(status_file(content))
 
 
+def test_a_report_that_lists_a_line_twice_is_unreadable() -> None:
+    """Refused and paid in one report: nobody takes the one that happens to stand first for the truth."""
+    twice = report(tx(FIRST, "RJCT", "AC04"), tx(FIRST, "ACCC", host="H1"), count=2)
+    with pytest.raises(Unreadable):
+        list(make_adapter().parse(status_file(twice)))
+
+
 def test_a_report_need_not_list_every_line() -> None:
     """Lines told before or still open may be left out; numbers by status are then of the submission, not the list."""
     content = report(GOOD, count=3, reasons=PER_STATUS.format(2, "ACCC"))

@@ -1,7 +1,8 @@
 """What was booked on the fiscal account: the entries of a camt.054 and of a camt.053, judged as a whole.
 
 A debit of the fiscal account proves nothing about the payee: it is an entry of the statement, and no evidence. A credit
-is ours only with ``RtrInf`` (a return) and a reference; any other money that comes in is nothing of ours.
+proves a return only with ``RtrInf`` and a reference. Money that comes in without it, but under a name (a reversal looks
+like this), is an incoming entry of the statement: the books know whether the name is ours.
 """
 
 from __future__ import annotations
@@ -84,12 +85,13 @@ def _account(part: Node) -> str:
 
 
 def _statement_entry(found: _Booked) -> StatementEntry | None:
-    if found.credit and not found.returned:
-        return None
+    if found.credit and not found.returned and found.reference is None and found.submission is None:
+        return None  # it names nobody: other people's money
     if found.post_date is None:
         raise Unreadable("a booked entry has no date")
+    booking = Booking.RETURN if found.returned else Booking.INCOMING if found.credit else Booking.DEBIT
     return StatementEntry(
-        Booking.RETURN if found.returned else Booking.DEBIT,
+        booking,
         found.reference,
         found.amount_fen,
         found.post_date,

@@ -88,6 +88,8 @@ def _check_counts(heads: Sequence[Node], group: str, lines: Sequence[Node]) -> N
     listed = {line.word_at("OrgnlEndToEndId"): line.word_at("TxSts") for line in lines}
     if "" in listed:
         raise Unreadable("a line names no reference")
+    if len(listed) != len(lines):
+        raise Unreadable("a line is listed twice")
     counts = {count for head in heads if (count := head.count_at("OrgnlNbOfTxs")) is not None}
     if len(counts) > 1:
         raise Unreadable("two numbers of lines for one submission")

@@ -47,10 +47,12 @@ CREATE TABLE statement_differences (
     bank           text NOT NULL,
     day            date NOT NULL,
     debit_account  text NOT NULL,
-    kind           text NOT NULL CHECK (kind IN ('UNKNOWN', 'AMOUNT', 'NOT_PAID', 'MISSING')),
+    kind           text NOT NULL CHECK (kind IN ('UNKNOWN', 'AMOUNT', 'NOT_PAID', 'NOT_RETURNED',
+                                                       'ACCOUNT', 'MISSING')),
     booking        text,                           -- null: there is no entry
     reference      text NOT NULL,                  -- of a line or a submission, as the bank wrote it; '': it named none
     payout_id      bigint,
+    submission     text,                           -- in whose one sum a line was booked; null: under its own reference
     booked_fen     bigint,                         -- what the statement says; null: nothing
     expected_fen   bigint,                         -- what the books say; null: nothing
     host_reference text,
@@ -61,3 +63,33 @@ CREATE TABLE statement_differences (
 );
 CREATE INDEX statement_differences_open ON statement_differences (bank) WHERE resolved_at IS NULL;
 CREATE INDEX statement_differences_of_payout ON statement_differences (payout_id) WHERE payout_id IS NOT NULL;
+CREATE INDEX statement_differences_freezing ON statement_differences (payout_id)
+    WHERE kind = 'NOT_PAID' AND payout_id IS NOT NULL AND resolved_at IS NULL;
+
+-- What was booked for submissions in one sum, what came back of that, and which part of it our books say was paid.
+CREATE VIEW sums_booked AS
+SELECT s.submission_id, s.bank, s.reference, s.state, s.amount_fen, p.paid_fen, b.booked_fen, b.host_reference,
+       b.back_fen + r.back_fen AS back_fen
+FROM submissions s
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(a.amount_fen), 0)::bigint AS paid_fen FROM attempts a
+    WHERE a.submission_id = s.submission_id AND coalesce(a.state, s.state) NOT IN (
+        'REJECTED', 'NOT_EXECUTED', 'VOID', 'PLANNED', 'RENDERED', 'DEFERRED', 'RETIRED')) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(e.amount_fen) FILTER (WHERE e.booking = 'DEBIT'), 0)::bigint AS booked_fen,
+           coalesce(sum(e.amount_fen) FILTER (WHERE e.booking = 'RETURN'), 0)::bigint AS back_fen,
+           min(e.host_reference) FILTER (WHERE e.booking = 'DEBIT') AS host_reference
+    FROM statement_entries e
+    WHERE e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL) b
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(e.amount_fen), 0)::bigint AS back_fen
+    FROM attempts a JOIN statement_entries e ON e.reference = a.reference AND e.bank = a.bank
+    WHERE a.submission_id = s.submission_id AND a.state IN ('REJECTED', 'NOT_EXECUTED') AND e.booking = 'RETURN') r;
+
+-- Nothing more is sent for these: a contradiction people have to decide, or money that a statement shows as booked
+-- although our books say that it never moved, for as long as that difference is open.
+CREATE VIEW frozen_payouts AS
+SELECT payout_id FROM payouts WHERE conflict_at IS NOT NULL
+UNION ALL
+SELECT payout_id FROM statement_differences
+WHERE kind = 'NOT_PAID' AND payout_id IS NOT NULL AND resolved_at IS NULL;

@@ -11,7 +11,9 @@ RETURNING order_no;
 
 -- name: payout_for_order
 -- A payout under its batch's lock.
-SELECT payout_id, amount_fen, bank, bank_no, has_phone, sealed, conflict_at, cancelled_at FROM payouts
+SELECT payout_id, amount_fen, bank, bank_no, has_phone, sealed, cancelled_at,
+       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = payouts.payout_id) AS frozen
+FROM payouts
 WHERE payout_id = $1 FOR NO KEY UPDATE;
 
 -- name: latest_attempt
@@ -68,10 +70,11 @@ SELECT submission_id FROM submissions
 WHERE batch_no = $1 AND state IN ('PLANNED', 'RENDERED', 'DEFERRED') ORDER BY submission_id FOR NO KEY UPDATE;
 
 -- name: unsent_attempts
--- The lines of a submission that nobody has said anything about and no contradiction has frozen.
-SELECT a.payout_id, a.attempt_no, a.reference, a.amount_fen, s.bank_no
-FROM attempts a JOIN submissions s USING (submission_id) JOIN payouts p USING (payout_id)
-WHERE a.submission_id = $1 AND a.state IS NULL AND p.conflict_at IS NULL ORDER BY a.seq;
+-- The lines of a submission that nobody has said anything about; frozen ones are marked.
+SELECT a.payout_id, a.attempt_no, a.reference, a.amount_fen, s.bank_no,
+       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id) AS frozen
+FROM attempts a JOIN submissions s USING (submission_id)
+WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
 
 -- name: unplanned_payouts
 -- Approved lines of a batch that are in no submission yet.

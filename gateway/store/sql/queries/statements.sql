@@ -10,6 +10,16 @@ SET digest = EXCLUDED.digest, credits = EXCLUDED.credits, credits_fen = EXCLUDED
 WHERE statements.digest <> EXCLUDED.digest
 RETURNING statement_no;
 
+-- name: drop_other_scope
+-- A day is stated for one account or for all: the later of the two takes the place of the other.
+DELETE FROM statements WHERE bank = $1 AND day = $2 AND (debit_account = '') <> ($3::text = '')
+RETURNING statement_no, debit_account;
+
+-- name: close_dropped!
+-- What was found by a statement that is gone is found anew by the one in its place, where it is still so.
+UPDATE statement_differences SET resolved_at = $4
+WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL;
+
 -- name: drop_entries!
 -- The entries of a statement that was rewritten make room for what it says now.
 DELETE FROM statement_entries WHERE statement_no = $1;
@@ -17,6 +27,10 @@ DELETE FROM statement_entries WHERE statement_no = $1;
 -- name: references_of_bank
 -- Which of these references we gave this bank.
 SELECT reference FROM attempts WHERE bank = $1 AND reference = ANY($2::text[]);
+
+-- name: submissions_of_bank
+-- Which of these submissions are ours at this bank.
+SELECT reference FROM submissions WHERE bank = $1 AND reference = ANY($2::text[]);
 
 -- name: find_unknown_entries!
 -- Entries that name nothing we ever gave this bank.
@@ -51,22 +65,46 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 
 -- name: find_wrong_totals!
 -- Submissions debited in one sum that is neither all that was sent nor that without what the bank refused.
+-- Of a retired one nothing was ever to be paid: its lines travelled, or will, under another name.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, expected_fen,
                                    host_reference, artefact, found_at)
-SELECT t.bank, t.day, t.debit_account, 'AMOUNT', 'DEBIT', s.reference, b.booked_fen, s.amount_fen, b.host_reference,
-       t.digest, $2::timestamptz
+SELECT t.bank, t.day, t.debit_account, 'AMOUNT', 'DEBIT', b.reference, b.booked_fen,
+       CASE b.state WHEN 'RETIRED' THEN b.paid_fen ELSE b.amount_fen END, b.host_reference, t.digest, $2::timestamptz
 FROM statements t
 JOIN (SELECT DISTINCT statement_no, bank, submission FROM statement_entries
       WHERE statement_no = $1 AND reference IS NULL AND booking = 'DEBIT') n USING (statement_no)
-JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
-CROSS JOIN LATERAL (
-    SELECT sum(e.amount_fen)::bigint AS booked_fen, min(e.host_reference) AS host_reference FROM statement_entries e
-    WHERE e.submission = n.submission AND e.bank = n.bank AND e.reference IS NULL AND e.booking = 'DEBIT') b
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(a.amount_fen), 0)::bigint AS paid_fen FROM attempts a
-    WHERE a.submission_id = s.submission_id
-      AND (a.state IS NULL OR a.state NOT IN ('REJECTED', 'NOT_EXECUTED', 'VOID'))) l
-WHERE t.statement_no = $1 AND b.booked_fen NOT IN (s.amount_fen, l.paid_fen)
+JOIN sums_booked b ON b.reference = n.submission AND b.bank = n.bank
+WHERE t.statement_no = $1 AND b.booked_fen <> b.paid_fen AND (b.booked_fen <> b.amount_fen OR b.state = 'RETIRED')
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_sums_of_unpaid!
+-- Lines in a sum that was booked though they were never sent (at once), or though the bank refused them and has not
+-- put its part back two days after the debit and the refusal (looked for in the fortnight after it).
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
+                                   booked_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
+       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
+FROM (
+    SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, NULL::date AS until
+    FROM statement_entries n
+    JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
+    JOIN attempts a ON a.submission_id = s.submission_id
+    WHERE n.statement_no = $1 AND n.reference IS NULL AND n.booking = 'DEBIT'
+      AND coalesce(a.state, s.state) IN ('PLANNED', 'RENDERED', 'DEFERRED')
+    UNION ALL
+    SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, n.day - 2
+    FROM statements n JOIN submissions s ON s.bank = n.bank JOIN attempts a ON a.submission_id = s.submission_id
+    WHERE n.statement_no = $1 AND s.watch_until >= n.day::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND a.state IN ('REJECTED', 'NOT_EXECUTED') AND coalesce(a.bank_code, '') NOT LIKE 'LOCAL:%'
+      AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
+      AND NOT EXISTS (SELECT 1 FROM statement_entries r
+                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')) c
+JOIN sums_booked b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
+JOIN statement_entries e ON e.submission = b.reference AND e.bank = c.bank AND e.reference IS NULL
+                        AND e.booking = 'DEBIT'
+JOIN statements t ON t.statement_no = e.statement_no AND (c.until IS NULL OR t.day <= c.until)
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
@@ -91,15 +129,56 @@ FROM (
       AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai') c
 JOIN statement_entries e ON e.reference = c.reference AND e.bank = c.bank AND e.booking <> 'RETURN'
 JOIN statements t ON t.statement_no = e.statement_no
-WHERE NOT EXISTS (SELECT 1 FROM statement_entries r
-                  WHERE r.reference = c.reference AND r.bank = c.bank AND r.booking = 'RETURN')
+WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
+            > coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
+       FROM statement_entries m WHERE m.reference = c.reference AND m.bank = c.bank)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_wrong_accounts!
+-- Lines booked on another fiscal account than the one they were to be paid from.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   expected_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'ACCOUNT', e.booking, e.reference, a.payout_id, e.amount_fen, 0,
+       e.host_reference, t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+JOIN submissions s ON s.submission_id = a.submission_id
+WHERE t.statement_no = $1 AND t.debit_account NOT IN ('', s.debit_account)
+UNION
+SELECT t.bank, t.day, t.debit_account, 'ACCOUNT', e.booking, e.submission, NULL, e.amount_fen, 0, e.host_reference,
+       t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN submissions s ON s.reference = e.submission AND s.bank = e.bank
+WHERE t.statement_no = $1 AND e.reference IS NULL AND t.debit_account NOT IN ('', s.debit_account)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
+
+-- name: find_unknown_returns!
+-- Money that came back by the statement, and of which our books know nothing: of a line that stays as it was, or of a
+-- submission in one sum beyond what the bank refused of it.
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
+                                   host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.reference, a.payout_id, e.amount_fen,
+       e.host_reference, t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+WHERE t.statement_no = $1 AND e.booking = 'RETURN'
+  AND (a.state IS NULL OR a.state NOT IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
+UNION
+SELECT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.submission, NULL, e.amount_fen, e.host_reference,
+       t.digest, $2::timestamptz
+FROM statements t JOIN statement_entries e USING (statement_no)
+JOIN sums_booked b ON b.reference = e.submission AND b.bank = e.bank
+WHERE t.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN' AND b.booked_fen - b.back_fen < b.paid_fen
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_missing_entries!
 -- Credits of our books that no statement shows. With a post date: that day's statement is in and does not name it.
 -- Without: learned of before this statement's day, sent since the first statement of this account, and on none.
--- Each credit is held against the statements of the fortnight after it: longer than the longest closure.
+-- Each credit is held against the statements of the fortnight after it: longer than the longest closure. A bank that
+-- changes between statements of one account and of all goes on with one series; what is open already is open once.
 INSERT INTO statement_differences (bank, day, debit_account, kind, reference, payout_id, expected_fen, host_reference,
                                    artefact, found_at)
 SELECT n.bank, coalesce(a.post_date, (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date), n.debit_account, 'MISSING',
@@ -113,10 +192,14 @@ WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
   AND CASE WHEN a.post_date IS NOT NULL
       THEN a.post_date <= n.day AND EXISTS (
           SELECT 1 FROM statements o
-          WHERE o.bank = n.bank AND o.debit_account = n.debit_account AND o.day = a.post_date)
+          WHERE o.bank = n.bank AND o.debit_account IN ('', s.debit_account) AND o.day = a.post_date)
       ELSE (a.credited_at AT TIME ZONE 'Asia/Shanghai')::date < n.day
            AND (s.sent_at AT TIME ZONE 'Asia/Shanghai')::date >= (
-               SELECT min(o.day) FROM statements o WHERE o.bank = n.bank AND o.debit_account = n.debit_account) END
+               SELECT min(o.day) FROM statements o
+               WHERE o.bank = n.bank AND o.debit_account IN ('', s.debit_account)) END
+  AND NOT EXISTS (SELECT 1 FROM statement_differences d
+                  WHERE d.payout_id = a.payout_id AND d.reference = a.reference AND d.kind = 'MISSING'
+                    AND d.resolved_at IS NULL)
   AND NOT EXISTS (SELECT 1 FROM statement_entries e
                   WHERE e.reference = a.reference AND e.bank = a.bank AND e.booking <> 'RETURN')
   AND NOT EXISTS (SELECT 1 FROM statement_entries e
@@ -141,17 +224,39 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             SELECT sum(e.amount_fen)::bigint FROM statement_entries e
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
-    ELSE
-        (d.kind = 'NOT_PAID' AND (
-            EXISTS (SELECT 1 FROM statement_entries e
-                    WHERE e.reference = d.reference AND e.bank = d.bank AND e.booking = 'RETURN')
-            OR EXISTS (SELECT 1 FROM attempts a
-                       WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)))
-        OR NOT EXISTS (
-            SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
-            WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
-              AND coalesce(e.reference, e.submission, '') = d.reference AND e.amount_fen = d.booked_fen
-              AND e.host_reference IS NOT DISTINCT FROM d.host_reference) END;
+        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+                                            AND b.booked_fen = b.paid_fen))
+    WHEN 'NOT_PAID' THEN
+        EXISTS (SELECT 1 FROM attempts a
+                WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)
+        OR CASE WHEN d.submission IS NULL THEN
+               (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
+                    <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
+                FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
+           ELSE
+               EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.submission AND b.bank = d.bank
+                       AND b.booked_fen - b.back_fen - b.paid_fen < d.booked_fen) END
+    WHEN 'NOT_RETURNED' THEN
+        EXISTS (SELECT 1 FROM attempts a WHERE a.reference = d.reference AND a.bank = d.bank
+                AND a.state IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
+        OR EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+                   AND d.payout_id IS NULL AND b.booked_fen - b.back_fen >= b.paid_fen)
+    ELSE false END
+    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT') AND NOT EXISTS (
+        SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
+        WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
+          AND coalesce(e.reference, e.submission, '') = coalesce(d.submission, d.reference)
+          AND (d.submission IS NOT NULL OR e.amount_fen = d.booked_fen)
+          AND e.host_reference IS NOT DISTINCT FROM d.host_reference);
+
+-- name: wake_unfrozen!
+-- Lines that were set aside only for what a statement said, and that nothing freezes any more: they may travel now.
+-- Whoever else waits in the same submission and is still frozen is set aside again.
+UPDATE submissions s SET due_at = $1::timestamptz
+WHERE s.state = 'PLANNED' AND s.due_at > $1::timestamptz + interval '180 days' AND EXISTS (
+    SELECT 1 FROM attempts a JOIN statement_differences d ON d.payout_id = a.payout_id AND d.kind = 'NOT_PAID'
+    WHERE a.submission_id = s.submission_id AND a.state IS NULL
+      AND NOT EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id));
 
 -- name: differences_of_statement
 -- What is open of one day of one account, and what was found by this statement on other days, by kind.
@@ -163,6 +268,13 @@ WHERE bank = $1 AND resolved_at IS NULL AND ((day = $2 AND debit_account = $3) O
 SELECT d.reference, d.booked_fen, d.host_reference, d.day FROM statement_differences d
 WHERE d.bank = $1 AND d.day = $2 AND d.debit_account = $3 AND d.kind = 'AMOUNT' AND d.booking = 'DEBIT'
   AND d.payout_id IS NOT NULL AND d.resolved_at IS NULL ORDER BY d.reference;
+
+-- name: unstated_since
+-- By bank the oldest day after its last statement on which something was sent.
+SELECT s.bank, min((s.sent_at AT TIME ZONE 'Asia/Shanghai')::date) AS day FROM submissions s
+WHERE (s.sent_at AT TIME ZONE 'Asia/Shanghai')::date
+      > coalesce((SELECT max(t.day) FROM statements t WHERE t.bank = s.bank), '-infinity'::date)
+GROUP BY s.bank;
 
 -- name: open_differences
 -- How many differences between statements and books are open, by bank and kind.

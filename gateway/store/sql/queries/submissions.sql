@@ -43,7 +43,8 @@ UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_i
 -- name: lines_to_render
 -- What the bank must be told of each line, in order; frozen lines are marked.
 SELECT a.seq, a.reference, a.amount_fen, a.payout_id, a.attempt_no, coalesce(a.sealed, p.sealed) AS sealed,
-       CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period, p.conflict_at IS NOT NULL AS frozen
+       CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period,
+       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = p.payout_id) AS frozen
 FROM attempts a JOIN payouts p USING (payout_id)
 WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
 
@@ -76,9 +77,9 @@ WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AN
 RETURNING bank, sent_at;
 
 -- name: frozen_in_submission
--- Payouts of a submission that a contradiction has frozen; found from the few frozen ones.
-SELECT p.payout_id FROM payouts p JOIN attempts a ON a.payout_id = p.payout_id AND a.live
-WHERE p.conflict_at IS NOT NULL AND a.submission_id = $1;
+-- Frozen payouts of a submission; found from the few frozen ones.
+SELECT DISTINCT f.payout_id FROM frozen_payouts f JOIN attempts a ON a.payout_id = f.payout_id AND a.live
+WHERE a.submission_id = $1;
 
 -- name: abandoned_sendings
 -- Submissions left in SENDING by a process that is gone: nobody knows what the bank has.

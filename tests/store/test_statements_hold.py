@@ -1,0 +1,102 @@
+"""What a statement says was booked holds back whatever would pay it a second time, for as long as it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.contract import Evidence, Proof, Reason
+from tests.store import kit
+from tests.store.kit import Gateway
+from tests.store.test_payment import credited, rejected
+from tests.store.test_statements import DAY, TODAY, differences, entry, state
+
+
+def refuse(reason: Reason) -> kit.Script:
+    """A bank that documents that it took nothing of what it was sent."""
+
+    def script(rendered: Any, wire: kit.ToyWire) -> list[Evidence]:
+        wire.crossed = True
+        return [Evidence(Proof.NOT_TAKEN, reason=reason, code="X")]
+
+    return script
+
+
+async def not_taken_but_debited(gateway: Gateway) -> str:
+    """Two lines, the first not taken, its next attempt planned, and a statement that debits both; its reference."""
+    await gateway.pay(2)
+    first, second = gateway.reference_of(1), gateway.reference_of(2)
+    await gateway.answer({"proof": "NOT_TAKEN", "reference": first, "reason": "FUNDS_SHORT"}, credited(gateway, 2))
+    await state(gateway, TODAY, entry(first), entry(second))
+    assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
+    return first
+
+
+async def later(gateway: Gateway, hours: int = 3) -> int:
+    """Time passes, whatever is due travels; how many transmissions there were in all."""
+    gateway.clock.forward(hours=hours)
+    await gateway.send()
+    return len(gateway.bank.sent)
+
+
+async def test_a_debit_of_a_line_not_taken_stops_its_next_attempt(gateway: Gateway) -> None:
+    """The bank took nothing of a line and then debits it: nothing more travels for it, however late it becomes."""
+    await not_taken_but_debited(gateway)
+    assert await later(gateway) == 1
+    assert await later(gateway, hours=1) == 1
+
+
+async def test_a_debit_that_is_gone_from_a_rewritten_statement_lets_the_next_attempt_travel(gateway: Gateway) -> None:
+    """The difference settled itself, so does the freeze: the line that was set aside travels, once, without people."""
+    await not_taken_but_debited(gateway)
+    assert await later(gateway) == 1
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    assert await differences(gateway) == []
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1
+    assert await later(gateway) == 2
+
+
+async def test_only_the_debited_line_is_held_back_the_others_travel(gateway: Gateway) -> None:
+    """Two lines not taken, one of them debited: the next attempt of the other one travels as if nothing had been."""
+    await gateway.pay(2)
+    words = [{"proof": "NOT_TAKEN", "reference": gateway.reference_of(seq), "reason": "FUNDS_SHORT"} for seq in (1, 2)]
+    await gateway.answer(*words)
+    await state(gateway, TODAY, entry(gateway.reference_of(1)))
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1
+
+
+@pytest.mark.parametrize("kind", ["REISSUE", "CANCEL"])
+async def test_an_order_for_a_refused_and_debited_line_is_refused(gateway: Gateway, kind: str) -> None:
+    """Refused and debited: until that ends neither a second payment nor the word "cancelled"."""
+    await gateway.pay(1)
+    await gateway.answer(rejected(gateway, 1))
+    await state(gateway, TODAY, entry(gateway.reference_of(1)))
+    details = {"account": "6299990000000000777"} if kind == "REISSUE" else {}
+    await gateway.order(kind, "O-1", 1, 1, **details)
+    assert [refusal["reason"] for refusal in await gateway.published("refusals")] == ["CONFLICT"]
+    assert await later(gateway) == 1
+    await state(gateway, TODAY)
+    await gateway.order(kind, "O-2", 1, 1, **details)
+    assert await later(gateway) == (2 if kind == "REISSUE" else 1)
+
+
+async def test_a_recall_does_not_call_a_debited_line_cancelled(gateway: Gateway) -> None:
+    """The list is called back while the bank says that it debited a line: of that one finance hears nothing yet."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(2)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts ORDER BY seq")
+    await state(gateway, TODAY, entry(reference))
+    await gateway.order("RECALL", "O-1", None, None)
+    assert [outcome[:3] for outcome in await gateway.outcomes()] == [(2, 1, "cancelled")]
+
+
+async def test_a_part_that_was_put_back_leaves_the_rest_held(gateway: Gateway) -> None:
+    """Not taken, debited, and one fen put back: the bank still has the person's money, and nothing travels."""
+    first = await not_taken_but_debited(gateway)
+    await state(gateway, TODAY + DAY, entry(first, "RETURN", 1, host_reference="R"))
+    assert ("NOT_PAID", first, 10_000, None) in await differences(gateway)
+    assert await later(gateway) == 1

@@ -1,0 +1,78 @@
+"""One debit for a whole submission hides nothing: no second file, no file that was not taken, no refused lines."""
+
+from __future__ import annotations
+
+from adapters.contract import Reason
+from tests.store import kit
+from tests.store.kit import Gateway
+from tests.store.test_payment import credited, rejected
+from tests.store.test_statements import DAY, TODAY, differences, entry, state
+from tests.store.test_statements_hold import later, refuse
+
+
+async def submissions(gateway: Gateway) -> list[tuple[str, str]]:
+    async with gateway.store.engine.connection() as connection:
+        rows = await connection.fetch("SELECT state, reference FROM submissions ORDER BY submission_id")
+    return [(row["state"], row["reference"]) for row in rows]
+
+
+async def test_a_retired_file_that_is_debited_beside_its_successor_is_a_difference(gateway: Gateway) -> None:
+    """Refused for its format, paid as a new file, and both are debited in full: twice the money, and it is told."""
+    gateway.bank.submits = refuse(Reason.FORMAT)
+    await gateway.pay(2)
+    await gateway.store.submissions.ensure_banks(["rcc_file"])
+    gateway.bank.submits = kit.received
+    await gateway.send()
+    (was, old), (is_now, new) = await submissions(gateway)
+    assert (was, is_now) == ("RETIRED", "SUBMITTED")
+    await gateway.answer(*(credited(gateway, seq) for seq in (1, 2)))
+    await state(gateway, TODAY, *(entry(None, submission=name, amount_fen=20_000) for name in (old, new)))
+    assert await differences(gateway) == [("AMOUNT", old, 20_000, 0)]
+
+
+async def test_a_file_not_taken_that_is_debited_does_not_travel_again(gateway: Gateway) -> None:
+    """The bank took nothing, then debits it in one sum: each line is held back until that entry is gone."""
+    gateway.bank.submits = refuse(Reason.FUNDS_SHORT)
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    ((_, name),) = await submissions(gateway)
+    references = sorted(gateway.bank.sent[0].references)
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
+    assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None) for reference in references]
+    assert await later(gateway) == 1
+    await state(gateway, TODAY + DAY)
+    assert await later(gateway, hours=1) == 1
+    await state(gateway, TODAY)
+    assert await differences(gateway) == []
+    assert await later(gateway) == 2
+    assert sorted(gateway.bank.sent[1].references) == references
+
+
+async def test_what_was_refused_of_a_sum_must_come_back_within_two_days(gateway: Gateway) -> None:
+    """All lines refused, the sum debited: a bank has two days to put it back, then every line is listed and held."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), rejected(gateway, 2))
+    ((_, name),) = await submissions(gateway)
+    references = sorted(gateway.reference_of(seq) for seq in (1, 2))
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
+    await state(gateway, TODAY + DAY)
+    assert await differences(gateway) == []
+    await state(gateway, TODAY + 2 * DAY)
+    assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None) for reference in references]
+    await gateway.order("REISSUE", "O-1", 1, 1, account="6299990000000000777")
+    assert await later(gateway) == 1
+    await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=name, amount_fen=20_000))
+    assert await differences(gateway) == []
+    await gateway.order("REISSUE", "O-2", 1, 1, account="6299990000000000777")
+    assert await later(gateway) == 2
+
+
+async def test_what_was_refused_and_came_back_line_by_line_is_no_difference(gateway: Gateway) -> None:
+    """One sum for the file, the refused line put back the next day under its own reference: nothing is to be asked."""
+    await gateway.pay(3)
+    await gateway.answer(rejected(gateway, 1), *(credited(gateway, seq) for seq in (2, 3)))
+    ((_, name),) = await submissions(gateway)
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=30_000))
+    await state(gateway, TODAY + DAY, entry(gateway.reference_of(1), "RETURN"))
+    await state(gateway, TODAY + 3 * DAY)
+    assert await differences(gateway, resolved=True) == []
