@@ -43,7 +43,7 @@ BEGIN
     FOREACH what IN ARRAY ARRAY[
         'INSERT ON batches, batch_parts, fundings, refused_lines, payouts, submissions, attempts, evidence, artefacts,
             callback_events, banks, orders, account_bindings, notices, outbox, history, leases, statements,
-            statement_entries, statement_differences',
+            statement_entries, statement_differences, notice_parts, moved_lines',
         'UPDATE (state, list_received_at, funds_received_at, funds_fen, judged_parts, planned_line, approved_lines,
             approved_fen, refused_lines, cancelled_fen, clock_started_at, limit_at, target_at, feedback_due_at,
             deadline_exact, recalled_at, revision, interim_sent_at, completed_at, changed_at, counted_at, buckets,
@@ -54,15 +54,18 @@ BEGIN
             rendered_at, hold_at, due_at, sent_at, ended_at, transmissions, acknowledged_at, silent_at, probe_at, probes,
             watch_until, lease_owner, lease_until, fence, acknowledgement_due_at) ON submissions',
         'UPDATE (submission_id, live, state, reason, bank_code, host_reference, post_date, artefact, settled_at,
-            credited_at, return_host_reference, returned_at) ON attempts',
+            credited_at, return_host_reference, returned_at, affirmed) ON attempts',
         'UPDATE (collected_to, paused_at, pause_reason, next_submit_at, next_probe_at) ON banks',
         'UPDATE (sealed, loaded_at) ON account_bindings',
         'UPDATE (outcomes, state, sealed, due_at, tries, sent_at, lease_owner, lease_until, fence) ON notices',
         'UPDATE (published_at) ON outbox',
         'UPDATE ON leases',
         'UPDATE ON statements',
+        'UPDATE (notice_id, place, outcome) ON notice_parts',
         'UPDATE (resolved_at, artefact) ON statement_differences',
-        'DELETE ON statement_entries'
+        'DELETE ON statements',
+        'DELETE ON statement_entries',
+        'DELETE ON notice_parts'
     ] LOOP
         EXECUTE format('GRANT %s TO %I', what, who);
     END LOOP;
