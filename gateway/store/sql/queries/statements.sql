@@ -79,8 +79,8 @@ ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, hos
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_sums_of_unpaid!
--- Lines in a sum that was booked though they were never sent (at once), or though the bank refused them and has not
--- put its part back two days after the debit and the refusal (looked for in the fortnight after it).
+-- Lines in a sum that was booked though they were never sent, or though the bank refused them and kept their part.
+-- The first at once; the second two days after the debit and the refusal (looked for in the fortnight after it).
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
                                    booked_fen, host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
@@ -155,8 +155,8 @@ ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, hos
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_unknown_returns!
--- Money that came back by the statement, and of which our books know nothing: of a line that stays as it was, or of a
--- submission in one sum beyond what the bank refused of it.
+-- Money that came back by the statement, and of which our books know nothing.
+-- Of a line that stays as it was, or of a submission in one sum beyond what the bank refused of it.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
                                    host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.reference, a.payout_id, e.amount_fen,
