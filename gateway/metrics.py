@@ -219,8 +219,8 @@ STATEMENT_DIFFERENCES = Gauge(
     ("bank", "kind"),
     registry=REGISTRY,
 )
-STATEMENT_WAIT_DAYS = Gauge(
-    "payout_statement_wait_days",
+STATEMENT_WAIT_BANKDAYS = Gauge(
+    "payout_statement_wait_bankdays",
     "Bank days since the oldest day on which something was sent that no statement covers yet; banks that give "
     "statements. (store)",
     ("bank",),

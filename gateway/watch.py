@@ -98,7 +98,7 @@ class Watch:
             if bank in since:
                 span = range(1, (today - since[bank]).days + 1)
                 waited = sum(1 for n in span if self._calendar.is_bank_day(since[bank] + dt.timedelta(days=n)))
-            metrics.STATEMENT_WAIT_DAYS.labels(bank=bank).set(waited)
+            metrics.STATEMENT_WAIT_BANKDAYS.labels(bank=bank).set(waited)
 
     def _clock_seconds(self, span: dt.timedelta) -> int:
         """Business time back to real seconds: a relay that is stuck is stuck in real time."""

@@ -109,7 +109,7 @@ async def test_a_sum_that_a_later_refusal_explains_is_settled(gateway: Gateway) 
 
 async def test_a_statement_that_does_not_come_is_waited_for_in_bank_days(gateway: Gateway) -> None:
     """Sent on Tuesday: by Friday three bank days are waited for; the statement of the day ends the wait."""
-    gauge = metrics.STATEMENT_WAIT_DAYS.labels(bank="rcc_file")
+    gauge = metrics.STATEMENT_WAIT_BANKDAYS.labels(bank="rcc_file")
     await gateway.pay(1)
     await gateway.watch.gauges()
     assert gauge._value.get() == 0

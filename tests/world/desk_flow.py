@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from schemas.v1 import Kind
 from tests.world.desk_disk import Signed
@@ -42,8 +43,8 @@ class Flow:
                         where = await self._producer.send_and_wait(
                             topic, message.raw, key=message.key.encode(), headers=headers
                         )
-                except TimeoutError:
-                    continue
+                except (TimeoutError, UnknownTopicOrPartitionError):
+                    continue  # a broker that has just come back knows its topics a little later than its port
                 break
             if self._most:
                 self._unread.setdefault(TopicPartition(topic, where.partition), {})[where.offset] = len(message.raw)
