@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 N ?= 100000
 SECONDS ?= 300
 
-.PHONY: demo test check bench fuzz storm-model lock sbom clean
+.PHONY: demo test check bench fuzz storm-model storm-row lock sbom clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -42,6 +42,10 @@ fuzz: $(VENV)/.ready
 EXAMPLES ?= 2000
 storm-model: $(VENV)/.ready
 	STORM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/storm/test_model.py
+
+# One row of tests/storm/README.md at its full size, its figure as a JSON line: make storm-row ROW=outbox_order
+storm-row: $(VENV)/.ready
+	STORM=1 $(BIN)/python -m pytest -s tests/storm/test_$(ROW).py
 
 # Re-resolve both locks; needs `uv`. Neither lock names an index.
 lock:
