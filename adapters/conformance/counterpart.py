@@ -44,6 +44,7 @@ class Fault(StrEnum):
     WRONG_ENCODING = "WRONG_ENCODING"  # bytes that no encoding of the bank has, inside a well-framed answer
     PROXY_ERROR = "PROXY_ERROR"  # a status and a page from something between us; TCP: a page of HTML without a frame
     REDIRECT = "REDIRECT"  # HTTP: go elsewhere
+    DENIED = "DENIED"  # SFTP: permission denied, where something was to be looked at, read or renamed
 
 
 class Page(StrEnum):
@@ -59,6 +60,7 @@ class Party(StrEnum):
 
     SUBMISSION = "SUBMISSION"
     QUESTION = "QUESTION"
+    RENAME = "RENAME"  # SFTP: any rename, whether or not the rehearsal reads a submission in its file
 
 
 @dataclass(slots=True)

@@ -16,6 +16,11 @@ from tests.adapters.test_conformance import results_of
     [
         (between.BelievesTheStatus, "proxy-after-taking"),
         (between.AnyNotFound, "proxy-on-question"),
+        (between.LostPageIsMissing, "question-in-turn"),
+        (between.MayNotLook, "question-in-turn"),
+        (between.AnswersAreExtra, "question-in-turn"),
+        (between.GivesUpOnAFile, "collect-in-turn"),
+        (between.SealIsDetail, "release-in-turn"),
     ],
 )
 def test_half_an_answer_is_caught(adapter: type[Any], case: str) -> None:

@@ -45,7 +45,7 @@ async def proxy_after_taking(kit: Kit) -> None:
 
 @case(
     "proxy-on-question",
-    "Whatever a proxy answers to a question (400 to 504) teaches nothing: not that there is no submission, nor its end.",
+    "Whatever a proxy answers to a question (400 to 504) teaches nothing, above all not that nothing was taken.",
 )
 async def proxy_on_question(kit: Kit) -> None:
     _between_us(kit)
