@@ -21,6 +21,8 @@ from tests.adapters.test_conformance import results_of
         (between.AnswersAreExtra, "question-in-turn"),
         (between.GivesUpOnAFile, "collect-in-turn"),
         (between.SealIsDetail, "release-in-turn"),
+        (between.ReadsOnePage, "many-results"),
+        (between.ReadsTheLastFile, "many-results"),
     ],
 )
 def test_half_an_answer_is_caught(adapter: type[Any], case: str) -> None:

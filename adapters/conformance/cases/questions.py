@@ -12,6 +12,7 @@ from functools import partial
 
 from adapters.conformance import expect
 from adapters.conformance.case import NotApplicable, case, require
+from adapters.conformance.cases.pages import MANY, one_end_each
 from adapters.conformance.counterpart import Fault, Mishap, Party
 from adapters.conformance.hearing import Collected, Heard
 from adapters.conformance.kit import Kit
@@ -20,9 +21,11 @@ from adapters.conformance.room import Room
 from adapters.conformance.tree import FileBank
 from adapters.contract import AnswerKind, Proof
 
-_ON_THE_LINE = (Fault.RESET_BEFORE_TAKING, Fault.HANG_UP, Fault.PLAIN_TEXT, Fault.WRONG_ENCODING, Fault.CUT_BODY)
+_ON_THE_LINE = (Fault.HANG_UP, Fault.PLAIN_TEXT, Fault.WRONG_ENCODING, Fault.RESET_BEFORE_TAKING, Fault.CUT_BODY)
 _IN_THE_TREE = (Fault.RESET_BEFORE_TAKING, Fault.DENIED)
 _HALF = 500  # thousandths
+_KINDS = 3  # of faults, in rounds of many questions: torn, broken, cut
+_FILES = 3  # of results, with one line in each
 
 
 def _faults(kit: Kit) -> Sequence[Fault]:
@@ -40,12 +43,12 @@ async def _just_sent(room: Room) -> None:
 
 
 async def _all_told(room: Room, *, cleared: bool = False) -> None:
-    """The bank has something to say of each line, in files one after the other. ``cleared``: and has moved what it had
-    before where nobody looks."""
+    """The bank has something to say of each line, in several pages, or in files one after the other. ``cleared``: and
+    has moved what it had before where nobody looks."""
+    room.render(room.lines(_FILES if isinstance(room.bank, FileBank) else min(MANY, room.can.max_lines)))
     await room.answer_to_submission(Occasion.TAKEN)
     before, script = room.bank.snapshot(), room.bank.script
-    last = Occasion.RETURNED if room.can.return_horizon_days else Occasion.CREDITED
-    news = room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1), room.said(last, line=2, booking=2)
+    news = one_end_each(room)
     script.on_question = Occasion.RESULTS
     if isinstance(room.bank, FileBank):
         for said in news:
@@ -99,7 +102,7 @@ async def collect_in_turn(kit: Kit) -> None:
         steps = room.record.questions - asked
         truth = expect.truth_of(room)
         for spared in range(steps):
-            for fault in _faults(kit):
+            for fault in _faults(kit)[-_KINDS:]:
                 occasion = _words(fault, spared + 1)
                 room.bank.mishap = Mishap(fault, Party.QUESTION, at=_HALF, spares=spared, hits=1)
                 first = await room.collect(may_raise=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Final
 
 from adapters.banks.json_https import JsonHttpsBank
+from adapters.banks.json_https.answers import Items, Listing, read_object
 from adapters.banks.rcc_file.bank import RccFileAdapter, RccFileSettings
 from adapters.banks.rcc_file.wire import Upload
 from adapters.contract import Artefact, Evidence, Proof, Reason, Rendered
@@ -120,3 +122,24 @@ class _GivesUp(Inbox):
         except SftpRefused:
             self._given_up.add(found.path)
             raise
+
+
+class ReadsOnePage(JsonHttpsBank):
+    """Asks for the items once: "a page takes five hundred, who has more?"."""
+
+    async def _listing(self, rendered: Rendered, wire: HttpWire) -> Listing:
+        limit = self._settings.items_per_page
+        target = f"/v1/batches/{rendered.submission}/items?after=&limit={limit}"
+        answer = await self._channel.get(wire, target, "items")
+        listing = Listing(complete=True)
+        listing.add(Items.of(read_object(answer.body), answer.artefact.sha256))
+        return listing
+
+
+class ReadsTheLastFile(RccFileAdapter):
+    """Takes of several new files the last: "it has the latest state"."""
+
+    async def collect(self, wire: SftpWire, cursor: str) -> AsyncIterator[tuple[Artefact, str]]:
+        found = [each async for each in super().collect(wire, cursor)]
+        for each in found[-1:]:
+            yield each
