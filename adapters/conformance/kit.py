@@ -44,6 +44,7 @@ class Kit:
     locator: str = ""  # how another process finds the profile: "module:attribute"
     rooms: int = 0
     submissions: int = 0
+    is_built: bool = False
 
     def next_submission(self) -> str:
         self.submissions += 1
@@ -87,7 +88,9 @@ class Kit:
         ``hurried`` because it falls silent later. Elsewhere it waits for what really comes, on a busy machine too.
         """
         self.rooms += 1
-        self.adapter().capabilities()  # a blank of the adapter is told before one of its rehearsal
+        if not self.is_built:  # a blank of the adapter is told before one of its rehearsal
+            self.adapter().capabilities()
+            self.is_built = True
         bank = self._bank()
         bank.mishap = Mishap(fault, party, at)
         await bank.start(self.keys, stranger=stranger)

@@ -90,7 +90,8 @@ class JsonHttpsRehearsal:
             ReceivedLine(item["ref"], item["accountNo"], item["accountName"], _fen(item["amount"]), _opened(item))
             for item in batch["items"]
         )
-        return Received(batch["batchNo"], batch["instructionCount"], _fen(batch["totalAmount"]), lines, request.body)
+        total_fen, debited = _fen(batch["totalAmount"]), batch["debtor"]["accountNo"]
+        return Received(batch["batchNo"], batch["instructionCount"], total_fen, lines, request.body, debited)
 
     def answer(self, told: Told) -> HttpReply:
         request = told.request

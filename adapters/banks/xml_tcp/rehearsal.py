@@ -205,7 +205,8 @@ class XmlTcpRehearsal:
             for item in items
         )
         same = request.body.replace(b"<RESEND>Y</RESEND>", b"<RESEND>N</RESEND>", 1)
-        return Received(batch["BATCHNO"], int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"]), lines, same)
+        count, total_fen = int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"])
+        return Received(batch["BATCHNO"], count, total_fen, lines, same, batch["PAYACC"])
 
     def _asked(self, request: Request) -> _Asked:
         payload = request.body[len(self.framed(b"")) :]

@@ -1,7 +1,7 @@
 """The promises, each a function; importing this package registers them in the order in which they run."""
 
 from adapters.conformance.cases import channel, replies, outcomes, artefacts, writing, purity  # isort: skip
-from adapters.conformance.cases import pages, proxies, questions  # isort: skip
+from adapters.conformance.cases import pages, proxies, questions, sameness  # isort: skip
 from adapters.conformance.cases import privacy  # isort: skip  # the last: it judges what all the others let out
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "purity",
     "questions",
     "replies",
+    "sameness",
     "writing",
 ]
