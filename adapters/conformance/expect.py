@@ -75,15 +75,21 @@ def each_way(heard: Iterable[Heard], allowed: Iterable[Proof], occasion: str) ->
 
 
 def line_is(heard: Iterable[Heard], reference: str, allowed: Iterable[Proof], occasion: str) -> list[Evidence]:
-    """Each way that has to tell says one of ``allowed`` about the line; the others say nothing worse than "open"."""
+    """Each way that has to tell says one of ``allowed`` about the line; the others say nothing worse than "open".
+
+    What is said of the whole beside a word on the line may be open; it holds for the line as well, so nothing else.
+    """
     wanted = frozenset(allowed)
     told: list[Evidence] = []
     for one in heard:
         evidence = one.of(reference)
-        strange = {each.proof for each in evidence} - (wanted if one.must_tell else wanted | OPEN)
+        own = [each for each in evidence if each.reference is not None] or evidence
+        strange = {each.proof for each in evidence} - wanted - OPEN
+        if one.must_tell:
+            strange |= {each.proof for each in own} - wanted
         require(not strange, f"{one.way}() says {words(strange)} {occasion}; only {words(wanted)} may be said")
-        require(evidence or not one.must_tell, f"{one.way}() says nothing {occasion}; {words(wanted)} is due")
-        told += [each for each in evidence if each.proof in wanted]
+        require(own or not one.must_tell, f"{one.way}() says nothing {occasion}; {words(wanted)} is due")
+        told += [each for each in own if each.proof in wanted]
     if not told:
         raise Broken(f"no way of hearing tells {words(wanted)} {occasion}")
     return told

@@ -26,7 +26,7 @@ from adapters.contract import BankAdapter, Profile
 # How long an adapter waits for one answer. Patience is what a slow machine needs; three silent answers in a row still
 # end before a call is given up as hanging.
 PATIENT_MILLISECONDS: Final = 5_000
-HURRIED_MILLISECONDS: Final = 1_000
+HURRIED_MILLISECONDS: Final = 2_000
 
 
 @dataclass

@@ -24,6 +24,7 @@ from tests.adapters.test_conformance import results_of
         (between.SealIsDetail, "release-in-turn"),
         (between.ReadsOnePage, "many-results"),
         (between.ReadsTheLastFile, "many-results"),
+        (between.AllIsCredited, "many-results"),
         (memory.CountsItsFiles, "written-again"),
         (memory.ReadsOnce, "read-again"),
         (memory.RemembersTheAccount, "debit-account"),

@@ -143,3 +143,14 @@ class ReadsTheLastFile(RccFileAdapter):
         found = [each async for each in super().collect(wire, cursor)]
         for each in found[-1:]:
             yield each
+
+
+class AllIsCredited(JsonHttpsBank):
+    """A list that is done and has a credit in it: "then the whole is paid", said beside what each line says."""
+
+    async def probe(self, rendered: Rendered, wire: HttpWire) -> list[Evidence]:
+        evidence = await super().probe(rendered, wire)
+        paid = [each for each in evidence if each.proof is Proof.CREDITED]
+        if evidence[0].code != "DONE" or not paid:
+            return evidence
+        return [*evidence, dataclasses.replace(paid[0], reference=None, submission=rendered.submission)]
