@@ -24,7 +24,7 @@ from adapters.contract import AnswerKind, Proof
 _ON_THE_LINE = (Fault.HANG_UP, Fault.PLAIN_TEXT, Fault.WRONG_ENCODING, Fault.RESET_BEFORE_TAKING, Fault.CUT_BODY)
 _IN_THE_TREE = (Fault.RESET_BEFORE_TAKING, Fault.DENIED)
 _HALF = 500  # thousandths
-_KINDS = 3  # of faults, in rounds of many questions: torn, broken, cut
+_KINDS = 2  # of faults, in rounds of many questions: broken and cut; bad-file-alone has the torn ones
 _FILES = 3  # of results, with one line in each
 
 
