@@ -42,8 +42,17 @@ class Fault(StrEnum):
     NOISE = "NOISE"  # bytes that are no answer of any protocol
     PLAIN_TEXT = "PLAIN_TEXT"  # a sentence where an answer should be
     WRONG_ENCODING = "WRONG_ENCODING"  # bytes that no encoding of the bank has, inside a well-framed answer
-    PROXY_ERROR = "PROXY_ERROR"  # 502 and a page of HTML from something between us; TCP: the same page without a frame
+    PROXY_ERROR = "PROXY_ERROR"  # a status and a page from something between us; TCP: a page of HTML without a frame
     REDIRECT = "REDIRECT"  # HTTP: go elsewhere
+    DENIED = "DENIED"  # SFTP: permission denied, where something was to be looked at, read or renamed
+
+
+class Page(StrEnum):
+    """What a proxy says beside its status."""
+
+    HTML = "HTML"
+    JSON = "JSON"  # as the gateways of an API have it: well-formed, and a word of nobody who knows the payment
+    NOTHING = "NOTHING"
 
 
 class Party(StrEnum):
@@ -51,12 +60,14 @@ class Party(StrEnum):
 
     SUBMISSION = "SUBMISSION"
     QUESTION = "QUESTION"
+    RENAME = "RENAME"  # SFTP: any rename, whether or not the rehearsal reads a submission in its file
 
 
 @dataclass(slots=True)
 class Mishap:
     """A fault, the requests that it hits, and how often it did. ``at`` is where a CUT falls, in thousandths; ``spares``
-    so many occasions go well before it hits, and then it hits ``hits`` times, or always."""
+    so many occasions go well before it hits, and then it hits ``hits`` times, or always. ``status`` and ``page`` are
+    what an HTTP proxy says."""
 
     fault: Fault = Fault.NONE
     party: Party = Party.SUBMISSION
@@ -64,6 +75,8 @@ class Mishap:
     fired: int = 0
     spares: int = 0
     hits: int | None = None
+    status: int = 502
+    page: Page = Page.HTML
 
     def fires(self, party: Party, *faults: Fault) -> bool:
         """True, and counted, when this is one of the faults and meant for this party."""

@@ -41,9 +41,8 @@ class Heard:
     must_tell: bool = True  # False: this way need not know about lines, but must not say anything wrong
 
     def of(self, reference: str) -> list[Evidence]:
-        """What it says of one line; where it says nothing of the line, what it says of the whole."""
-        own = [each for each in self.evidence if each.reference == reference]
-        return own or [each for each in self.evidence if each.reference is None]
+        """What it says of one line, and of the whole, as it came: the core applies both to the line."""
+        return [each for each in self.evidence if each.reference in (None, reference)]
 
 
 @dataclass(frozen=True, slots=True)

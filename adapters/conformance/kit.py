@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adapters.conformance import people
 from adapters.conformance.case import Broken
@@ -22,6 +22,11 @@ from adapters.conformance.streams import HttpBank, TcpBank
 from adapters.conformance.tree import FileBank
 from adapters.conformance.watch import Watch
 from adapters.contract import BankAdapter, Profile
+
+# How long an adapter waits for one answer. Patience is what a slow machine needs; three silent answers in a row still
+# end before a call is given up as hanging.
+PATIENT_MILLISECONDS: Final = 5_000
+HURRIED_MILLISECONDS: Final = 2_000
 
 
 @dataclass
@@ -39,13 +44,15 @@ class Kit:
     locator: str = ""  # how another process finds the profile: "module:attribute"
     rooms: int = 0
     submissions: int = 0
+    is_built: bool = False
 
     def next_submission(self) -> str:
         self.submissions += 1
         return self.core.submission_reference(self.submissions, people.AT)
 
-    def section(self, port: int) -> dict[str, Any]:
-        return self.rehearsal.settings(Site(self.folder, port), self.configured)
+    def section(self, port: int, patience_milliseconds: int = PATIENT_MILLISECONDS) -> dict[str, Any]:
+        site = Site(self.folder, port, patience_milliseconds=patience_milliseconds)
+        return self.rehearsal.settings(site, self.configured)
 
     def adapter(self) -> BankAdapter:
         """An adapter that leads nowhere, for what is pure."""
@@ -73,17 +80,26 @@ class Kit:
         at: int = 0,
         stranger: bool = False,
         closed: bool = False,
+        hurried: bool = False,
     ) -> AsyncIterator[Room]:
-        """A room whose bank commits ``fault``; ``closed``: nobody listens; ``stranger``: somebody else does."""
+        """A room whose bank commits ``fault``; ``closed``: nobody listens; ``stranger``: somebody else does.
+
+        Where the bank is to be silent the adapter's patience is short: for such a ``fault``, and where the room is
+        ``hurried`` because it falls silent later. Elsewhere it waits for what really comes, on a busy machine too.
+        """
         self.rooms += 1
-        self.adapter().capabilities()  # a blank of the adapter is told before one of its rehearsal
+        if not self.is_built:  # a blank of the adapter is told before one of its rehearsal
+            self.adapter().capabilities()
+            self.is_built = True
         bank = self._bank()
         bank.mishap = Mishap(fault, party, at)
         await bank.start(self.keys, stranger=stranger)
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else can take it
             port = unused.getsockname()[1] if closed else bank.port
-            settings = self.profile.settings.model_validate(self.section(port))
+            waits = hurried or fault in (Fault.SILENCE, Fault.ENDLESS)
+            section = self.section(port, HURRIED_MILLISECONDS if waits else PATIENT_MILLISECONDS)
+            settings = self.profile.settings.model_validate(section)
             room = Room(self, bank, settings)
             self.watch.show(settings)
             self.watch.show(room.adapter)

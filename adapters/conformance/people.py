@@ -17,6 +17,7 @@ from schemas.masked import AccountNumber, IdNumber, PersonName
 
 AT: Final = dt.datetime(2026, 11, 24, 10, 0, tzinfo=ZoneInfo("Asia/Shanghai"))
 DEBIT_ACCOUNT: Final = "6599990000000017"
+OTHER_DEBIT_ACCOUNT: Final = "6599990000000025"  # a county may pay from several
 _PURPOSE: Final = "耕地地力保护补贴"
 _PROGRAMME: Final = "XJ-NY-01"
 _PERIOD: Final = "2026"
@@ -24,6 +25,30 @@ _BANK_NO: Final = "402881000015"
 
 # All of them fit GBK, so that every bank must be able to write them; 珅 and 瑋 end in the byte of "|" there.
 NAMES: Final = ("阿依古丽·买买提", "张珅", "古丽娜尔·阿卜杜热合曼", "欧阳瑋", "库尔班江·吐尔逊", "祁连姝")
+
+# 䶮 and 𠅤 are beyond GBK; a lone surrogate is beyond every encoding; then private use and control characters.
+HARD_NAMES: Final = (
+    "龚䶮",
+    "李𠅤",
+    "王㛃",
+    "Ömer·Ğül",
+    "ئايگۈل",
+    "张\ud800三",
+    "李\ue000四",
+    "王\r\n五",
+    "赵\x00六",
+    "钱\u2028七",
+)
+BREAKING_NAMES: Final = (
+    "周|吴",
+    "郑<b>王",
+    'A","B',
+    "冯&陈",
+    "褚\t卫",
+    "蒋  沈",
+)  # characters of the formats themselves
+LONG_NAME: Final = "阿卜杜热合曼"  # repeated as often as a length wants
+FOREIGN_DIGITS: Final = "６２９９９９９００００００００１"  # an account in digits of another script
 
 KNOWN: Final = 20  # so many of them are looked for wherever they might leak
 
@@ -71,11 +96,11 @@ def lines(references: Sequence[str]) -> list[Line]:
     return [line(reference, number) for number, reference in enumerate(references)]
 
 
-def submission(reference: str) -> Submission:
+def submission(reference: str, debit_account: str = DEBIT_ACCOUNT) -> Submission:
     return Submission(
         reference=reference,
         county="659999",
-        debit_account=AccountNumber(DEBIT_ACCOUNT),
+        debit_account=AccountNumber(debit_account),
         debit_name="某某县财政局惠民惠农补贴专户",
         programme=_PROGRAMME,
         purpose=_PURPOSE,
@@ -84,8 +109,13 @@ def submission(reference: str) -> Submission:
 
 
 def canaries(people: int) -> dict[str, str]:
-    """What must be found nowhere, each with the word that a report may use for it. Amounts and references may."""
-    found = {DEBIT_ACCOUNT: "the fiscal account"}
+    """What must be found nowhere, each with the word that a report may use for it. Amounts and references may.
+
+    A name that was refused is a name, and so is what is left of one that was cut.
+    """
+    found = {DEBIT_ACCOUNT: "the fiscal account", OTHER_DEBIT_ACCOUNT: "the fiscal account"}
+    found |= dict.fromkeys((*HARD_NAMES, *BREAKING_NAMES, LONG_NAME * 2), "a name that may have been refused")
+    found[FOREIGN_DIGITS] = "an account"
     for number in range(people):
         payee = person(number)
         found |= {payee.id_no: "an ID number", payee.account: "an account", payee.name: "a name"}

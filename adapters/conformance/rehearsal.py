@@ -29,8 +29,10 @@ The four methods
     Writes what the bank says on an *occasion* of the closed list below. ``told.lines`` has one ``Said`` for each line
     the bank speaks of: which occasion, which amount, which booking. An occasion that your bank has no words for:
     ``raise CannotSay("why, from the manual")``; the reason is shown to everybody who runs the kit. It is not accepted
-    for the occasions without which nothing would be proved: ``TAKEN``, ``RESULTS``, ``CREDITED`` and ``REJECTED``.
-    ``recorded.py`` makes this method out of recorded exchanges.
+    for the occasions without which nothing would be proved: ``TAKEN``, ``RESULTS``, ``CREDITED``, ``REJECTED``,
+    ``IN_PROCESS``, ``RETURNED``, and ``TAKEN_BEFORE`` where the capabilities say that the bank is idempotent.
+    ``recorded.py`` makes this method out of recorded exchanges. A bank that answers in pages cuts ``told.lines`` by
+    what ``told.request`` asks for; its settings make a page shorter than the 60 lines that the kit's longest list has.
 
 ``golden()``
     One submission from the bank's manual and the exact bytes that the manual shows for it. It is asked of a rehearsal
@@ -143,7 +145,8 @@ class Received:
     """One submission as the bank reads it: what stands in its head, not what the lines add up to.
 
     ``same`` is what has to be equal when the bank is sent it again: the whole payload, mostly; without a flag
-    "this is a resend" or a time of sending where the bank's format has one in the head.
+    "this is a resend" or a time of sending where the bank's format has one in the head. ``debit_account`` is the
+    account of ours that pays, where the format names it.
     """
 
     reference: str
@@ -151,6 +154,7 @@ class Received:
     total_fen: int
     lines: tuple[ReceivedLine, ...]
     same: bytes
+    debit_account: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -61,6 +61,7 @@ class Room:
         self.reaches = True  # False: a case that is not meant to reach the bank
         self.booked: list[StatementEntry] = []  # what statements said that were heard in this room
         self.written: dict[str, tuple[Line, ...]] = {}
+        self.debited: dict[str, str] = {}  # the account that each submission names
         self.rendered: Rendered | None = None
         self.last_raised: Exception | None = None  # out of submit
 
@@ -89,6 +90,7 @@ class Room:
     def render_as(self, head: Submission, lines: Sequence[Line]) -> Rendered:
         rendered = self.adapter.render(head, lines, people.AT)
         self.written[rendered.submission] = tuple(lines)
+        self.debited[rendered.submission] = head.debit_account.reveal()
         self.kit.watch.show(rendered)
         return rendered
 
@@ -338,6 +340,8 @@ class Room:
         require(
             received.count == len(lines) == len(received.lines), "another number of lines arrived than was rendered"
         )
+        debited = (None, self.debited[received.reference])
+        require(received.debit_account in debited, "another account is debited than the submission names")
         require(received.total_fen == sum(line.amount_fen for line in lines), "another total arrived")
         for line, arrived in zip(lines, received.lines, strict=True):
             require(arrived.reference == line.reference, "a line arrived under another reference")

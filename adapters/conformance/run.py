@@ -39,6 +39,10 @@ LEAST_CASES: Final = 25  # that count: a rehearsal that can say next to nothing 
 _STANDARD_LIBRARY: Final = sysconfig.get_paths()["stdlib"] + os.sep
 
 
+class NoSuchCase(ValueError):
+    """A case was asked for by a name that none has; the message says which."""
+
+
 class Hung(Exception):
     """A case that blocked the event loop was interrupted."""
 
@@ -63,13 +67,18 @@ class Report:
     def passed(self) -> int:
         return sum(result.verdict is Verdict.PASSED for result in self.results)
 
+    @property
+    def not_applicable(self) -> int:
+        return sum(result.verdict is Verdict.NOT_APPLICABLE for result in self.results)
+
     def summary(self) -> dict[str, Any]:
-        """The last line of the command. Cases that this bank cannot come into are not counted."""
+        """The last line of the command. Cases that this bank cannot come into are counted apart."""
         return {
             "adapter": self.adapter,
             "cases": self.passed + len(self.failed),
             "passed": self.passed,
             "failed": self.failed,
+            "not_applicable": self.not_applicable,
         }
 
 
@@ -79,6 +88,7 @@ def check_installed(
     *,
     name: str = "",
     configured: Mapping[str, Any] | None = None,
+    only: Iterable[str] = (),
     tell: Callable[[Result], None] = lambda result: None,
 ) -> Report:
     """Check an installed profile; RegistryError and CannotCheck where that cannot be."""
@@ -88,6 +98,7 @@ def check_installed(
         name=name or profile_name,
         configured=configured,
         locator=locator_of(profile_name),
+        only=only,
         tell=tell,
     )
 
@@ -140,7 +151,7 @@ def _can_be_built(kit: Kit) -> None:
 def _chosen(only: frozenset[str]) -> list[Case]:
     unknown = only - {case.id for case in CASES}
     if unknown:
-        raise ValueError(f"no such case: {', '.join(sorted(unknown))}")
+        raise NoSuchCase(f"no such case: {', '.join(sorted(unknown))}")
     return [case for case in CASES if not only or case.id in only]
 
 

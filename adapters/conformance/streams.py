@@ -13,12 +13,17 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from adapters.conformance.counterpart import Desk, Fault, Mishap, Party, Record, Script
+from adapters.conformance.counterpart import Desk, Fault, Mishap, Page, Party, Record, Script
 from adapters.conformance.keys import Keys
 from adapters.conformance.rehearsal import HttpReply, Kind, Rehearsal, RehearsesFrames, Reply, Request
 
 _QUESTIONS: Final = b"GHO"  # GET, HEAD, OPTIONS: nothing that pays starts with these letters
 _HTML: Final = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+_PAGES: Final = {
+    Page.HTML: ("text/html", "<html><body><h1>{status}</h1></body></html>"),
+    Page.JSON: ("application/json", '{{"code":"{status}","message":"no route matched, or too many requests"}}'),
+    Page.NOTHING: ("text/plain", ""),
+}
 _SENTENCE: Final = "系统异常，请稍后再试".encode("gb18030")
 _NOISE: Final = bytes(range(256)) * 4
 _NO_CHARACTER: Final = b"\xff\xff"  # in none of UTF-8, GBK and GB18030
@@ -203,7 +208,9 @@ class HttpBank(StreamBank):
         if not isinstance(reply, HttpReply):
             raise TypeError("a rehearsal of Kind.HTTP answers with HttpReply")
         if fault is Fault.PROXY_ERROR:
-            return self._bytes(HttpReply(502, _HTML, {"Content-Type": "text/html"}))
+            form, words = _PAGES[self.mishap.page]
+            page = words.format(status=self.mishap.status).encode("ascii")
+            return self._bytes(HttpReply(self.mishap.status, page, {"Content-Type": form}))
         if fault is Fault.REDIRECT:
             return self._bytes(HttpReply(307, b"", {"Location": "/elsewhere"}))
         if fault is Fault.WRONG_ENCODING:

@@ -168,9 +168,15 @@ class _Files(asyncssh.SFTPServer):
             await self._bank.over.wait()
         if self._bank.mishap.fires(Party.QUESTION, Fault.RESET_BEFORE_TAKING, Fault.RESET_AFTER_TAKING):
             await self._break()
+        if self._bank.mishap.fires(Party.QUESTION, Fault.DENIED):
+            raise asyncssh.SFTPPermissionDenied("denied")
 
     async def _renamed(self, old: bytes, new: bytes) -> None:
         self._changes("rename", new)
+        if self._bank.mishap.fires(Party.RENAME, Fault.RESET_BEFORE_TAKING):
+            await self._break()
+        if self._bank.mishap.fires(Party.RENAME, Fault.DENIED):
+            raise asyncssh.SFTPPermissionDenied("denied")
         party, _ = self._bank.desk.party(self._request(old, new))
         if party is Party.SUBMISSION and self._bank.mishap.fires(party, Fault.RESET_BEFORE_TAKING):
             await self._break()
@@ -178,9 +184,12 @@ class _Files(asyncssh.SFTPServer):
     async def _after(self, new: bytes) -> None:
         request = self._request(new, new)
         party, received = self._bank.desk.party(request)
+        if party is Party.SUBMISSION:
+            self._bank.desk.take(request, received)
+        if self._bank.mishap.fires(Party.RENAME, Fault.RESET_AFTER_TAKING):
+            await self._break()
         if party is not Party.SUBMISSION:
             return
-        self._bank.desk.take(request, received)
         if self._bank.mishap.fires(party, Fault.SILENCE):
             await self._bank.over.wait()
         if self._bank.mishap.fires(party, Fault.RESET_AFTER_TAKING):

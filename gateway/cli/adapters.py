@@ -17,7 +17,7 @@ from rich.text import Text
 from adapters import registry
 from adapters.conformance.case import Verdict
 from adapters.conformance.hearing import Core, Outcome
-from adapters.conformance.run import CannotCheck, Report, check_installed
+from adapters.conformance.run import CannotCheck, NoSuchCase, Report, check_installed
 from adapters.contract import Evidence
 from gateway import config as configuration
 from gateway.banks import settings_of
@@ -71,6 +71,9 @@ def check(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Check the bank as this file configures it.")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CASE", help="Run this case alone; may be given again.")
+    ] = None,
 ) -> None:
     """Drive an adapter through what banks and networks really do; exit status 1 when it breaks a promise.
 
@@ -85,9 +88,10 @@ def check(
                 CORE,
                 name=name,
                 configured=section,
+                only=only or (),
                 tell=lambda result: status.update(f"after {result.case.id}"),
             )
-    except (registry.RegistryError, CannotCheck) as error:
+    except (registry.RegistryError, CannotCheck, NoSuchCase) as error:
         say_error(f"fault: {error}")
         raise typer.Exit(2) from None
     except ConfigError as error:
@@ -122,7 +126,7 @@ def print_report(report: Report) -> None:
     console().print(table)
     summary = report.summary()
     say("")
-    say(f"{report.adapter}: {summary['passed']} of {summary['cases']} promises kept")
+    say(f"{report.adapter}: {summary['passed']} of {summary['cases']} promises kept, {report.not_applicable} n/a")
     for result in report.results:
         if result.verdict is Verdict.FAILED and not result.is_blank:
             say(f"  {result.case.id}: {result.reason}")

@@ -47,6 +47,16 @@ class SaysNothing(JsonHttpsRehearsal):
         raise CannotSay("the manual is lost")
 
 
+class SaysLittle(JsonHttpsRehearsal):
+    """Has no words for what an adapter likes best not to be asked."""
+
+    def answer(self, told: Told) -> HttpReply:
+        said = {told.occasion, *(each.occasion for each in told.lines)}
+        if said & {Occasion.TAKEN_BEFORE, Occasion.IN_PROCESS, Occasion.RETURNED}:
+            raise CannotSay("our manual has no such thing")
+        return super().answer(told)
+
+
 class FallsOver(JsonHttpsRehearsal):
     def answer(self, told: Told) -> HttpReply:
         raise KeyError("batchNo")
@@ -98,6 +108,10 @@ def failures(rehearsal: type[JsonHttpsRehearsal], *cases: str) -> dict[str, str]
         (SaysNothing, "credited", "the manual is lost"),
         (SaysNothing, "unknown-code", "the manual is lost"),
         (SaysNothing, "not-found", "the manual is lost"),
+        (SaysLittle, "taken-before", "no such thing"),
+        (SaysLittle, "in-process", "no such thing"),
+        (SaysLittle, "mixed-results", "no such thing"),
+        (SaysLittle, "late-return", "no such thing"),
         (FallsOver, "taken", "the rehearsal"),
         (ReadsNothing, "sent-once", "0 times"),
         (ReadsNothing, "reset-after", "0 times"),

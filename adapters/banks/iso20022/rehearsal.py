@@ -138,7 +138,8 @@ class Iso20022Rehearsal:
         if (file["message"], file["day"].replace("-", "")) != (place["message"], place["day"]):
             raise ValueError("the file is not named for its message and day")
         lines = tuple(_lines(file))
-        return Received(file["message"], int(file["count"]), _fen(file["total"]), lines, request.body)
+        count, total_fen = int(file["count"]), _fen(file["total"])
+        return Received(file["message"], count, total_fen, lines, request.body, file["debit"])
 
     def answer(self, told: Told) -> Files:
         if told.submission is None or told.arrived is None:

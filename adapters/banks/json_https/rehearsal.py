@@ -6,6 +6,7 @@ Signing, sealing and reading are written anew from BANK.md: nothing here comes f
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidTag
@@ -32,6 +34,7 @@ _FOLDER: Final = Path(__file__).parent / "recorded"
 _RSA: Final = "RSA-PSS-SHA256"
 _ID_KEY: Final = "0123456789abcdef" * 4
 _BATCH: Final = re.compile(r"/v1/batches/[0-9A-Z]+")
+_PAGE: Final = 25  # items: fewer than the kit's longest list has
 _CALLBACKS: Final = "/callbacks/json_https"
 
 Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -72,6 +75,7 @@ class JsonHttpsRehearsal:
             "bank_signing_algorithm": self._algorithm,
             "bank_public_key_file": str(public),
             "id_cipher_key_file": str(id_key),
+            "items_per_page": _PAGE,
         }
 
     def read(self, request: Request) -> Received | None:
@@ -86,7 +90,8 @@ class JsonHttpsRehearsal:
             ReceivedLine(item["ref"], item["accountNo"], item["accountName"], _fen(item["amount"]), _opened(item))
             for item in batch["items"]
         )
-        return Received(batch["batchNo"], batch["instructionCount"], _fen(batch["totalAmount"]), lines, request.body)
+        total_fen, debited = _fen(batch["totalAmount"]), batch["debtor"]["accountNo"]
+        return Received(batch["batchNo"], batch["instructionCount"], total_fen, lines, request.body, debited)
 
     def answer(self, told: Told) -> HttpReply:
         request = told.request
@@ -99,9 +104,17 @@ class JsonHttpsRehearsal:
         elif _BATCH.fullmatch(path):
             reply = self._recorded.http("head", told, status=_status(told))
         else:
-            reply = self._recorded.http("items", told)
+            reply = self._page(told, request.target)
         signed = self._signed(told, str(reply.status), request.target, request.headers.get("x-nonce", ""), reply.body)
         return HttpReply(reply.status, reply.body, {**reply.headers, **signed})
+
+    def _page(self, told: Told, target: str) -> HttpReply:
+        """The items after the cursor, which is the number of the last one; as many as were asked for."""
+        asked = dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
+        start, limit = int(asked["after"] or "0"), int(asked["limit"])
+        page = told.lines[start : start + limit]
+        after = f'"{start + limit}"' if start + limit < len(told.lines) else "null"
+        return self._recorded.http("items", dataclasses.replace(told, lines=page), next=after)
 
     def callback(self, told: Told) -> Request:
         body = self._recorded.content("callback", told)

@@ -74,7 +74,7 @@ class RccFileRehearsal:
             ReceivedLine(reference, account, name, int(amount), id_no)
             for _, _, reference, account, name, _, id_no, amount, _, _, _ in rows
         )
-        return Received(head[3], int(head[9]), int(head[10]), lines, content)
+        return Received(head[3], int(head[9]), int(head[10]), lines, content, head[7])
 
     def answer(self, told: Told) -> Files:
         if told.submission is None:

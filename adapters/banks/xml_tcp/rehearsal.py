@@ -155,11 +155,11 @@ class XmlTcpRehearsal:
             **configured,
             "mac_key_file": str(key),
             "debit_accounts": [_ACCOUNT],
-            # Real time, of which a run has little: questions as fast as they come, and the first round whole. The first
-            # statement is that of the day on which everything happens.
+            # A run has little real time: questions as fast as they come, a round whole, the statement of its one day.
             "probe_interval_milliseconds": 0,
             "collect_interval_milliseconds": 0,
             "questions_per_collection": 100,
+            "items_per_page": 15,  # fewer than the kit's longest list of returns, or of bookings, has
             "first_statement_days": 1,
             "tcp": tcp,
         }
@@ -205,7 +205,8 @@ class XmlTcpRehearsal:
             for item in items
         )
         same = request.body.replace(b"<RESEND>Y</RESEND>", b"<RESEND>N</RESEND>", 1)
-        return Received(batch["BATCHNO"], int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"]), lines, same)
+        count, total_fen = int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"])
+        return Received(batch["BATCHNO"], count, total_fen, lines, same, batch["PAYACC"])
 
     def _asked(self, request: Request) -> _Asked:
         payload = request.body[len(self.framed(b"")) :]

@@ -153,7 +153,7 @@ async def question_lost(kit: Kit) -> None:
     if kit.rehearsal.kind is not Kind.SFTP:
         faults += [Fault.HANG_UP, Fault.NOISE, Fault.PLAIN_TEXT, Fault.WRONG_ENCODING, Fault.PROXY_ERROR]
     for fault in faults:
-        async with kit.room() as room:
+        async with kit.room(hurried=fault is Fault.SILENCE) as room:
             room.render()
             await room.submit()
             room.bank.mishap.fault, room.bank.mishap.party = fault, Party.QUESTION

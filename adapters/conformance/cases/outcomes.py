@@ -60,7 +60,7 @@ async def rejected(kit: Kit) -> None:
         require(_core(room, room.received(), 0, heard) == ("CREDITED", False), "the line beside it is not credited")
 
 
-@case("in-process", "A line on which the bank is working stays open.")
+@case("in-process", "A line on which the bank is working stays open.", essential=True)
 async def in_process(kit: Kit) -> None:
     async with kit.room() as room:
         heard = await _told(room, Occasion.IN_PROCESS)
@@ -76,7 +76,7 @@ async def suspicious(kit: Kit) -> None:
         expect.line_is(heard, room.received().lines[0].reference, allowed, "of a line that the bank calls suspicious")
 
 
-@case("mixed-results", "One answer about several lines says of each line its own.")
+@case("mixed-results", "One answer about several lines says of each line its own.", essential=True)
 async def mixed_results(kit: Kit) -> None:
     async with kit.room() as room:
         heard = await _told(room, Occasion.REJECTED, Occasion.CREDITED, Occasion.IN_PROCESS)
@@ -110,7 +110,7 @@ async def wrong_amount(kit: Kit) -> None:
 @case(
     "late-return",
     "Money that comes back after it was credited is told, with its own booking.",
-    essential=lambda can: can.return_horizon_days > 0,
+    essential=True,
 )
 async def late_return(kit: Kit) -> None:
     async with kit.room() as room:

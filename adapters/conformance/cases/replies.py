@@ -55,7 +55,11 @@ async def busy(kit: Kit) -> None:
         expect.sent_once(room)
 
 
-@case("taken-before", "A submission that the bank calls a duplicate may be paid: it is asked about, never refused.")
+@case(
+    "taken-before",
+    "A submission that the bank calls a duplicate may be paid: it is asked about, never refused.",
+    essential=lambda can: can.idempotent_by_reference,
+)
 async def taken_before(kit: Kit) -> None:
     async with kit.room() as room:
         for heard in await room.answer_to_submission(Occasion.TAKEN_BEFORE):

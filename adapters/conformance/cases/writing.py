@@ -15,22 +15,7 @@ from adapters.contract import AnswerKind, Line, NotFound
 from schemas.masked import AccountNumber, PersonName
 
 MANY_LINES = 2_000  # at most so many are written where a bank takes more
-_LONG = "阿卜杜热合曼"
-# 䶮 and 𠅤 are beyond GBK; a lone surrogate is beyond every encoding; then private use and control characters.
-_HARD_NAMES = (
-    "龚䶮",
-    "李𠅤",
-    "王㛃",
-    "Ömer·Ğül",
-    "ئايگۈل",
-    "张\ud800三",
-    "李\ue000四",
-    "王\r\n五",
-    "赵\x00六",
-    "钱\u2028七",
-)
 _NEVER = frozenset({"张\ud800三", "王\r\n五", "赵\x00六"})
-_BREAKING = ("周|吴", "郑<b>王", 'A","B', "冯&陈", "褚\t卫", "蒋  沈")
 
 
 @case("golden-bytes", "The sample of the bank's manual is written byte for byte.", essential=True)
@@ -72,7 +57,9 @@ async def arrives_as_written(kit: Kit) -> None:
 async def long_name(kit: Kit) -> None:
     arrived = 0
     for length in (13, 20, 25, 31, 50, 51, 64, 100, 101, 160):
-        name = (_LONG * length)[: length - 1] + "末"  # the last character shows whether the end is still there
+        name = (people.LONG_NAME * length)[
+            : length - 1
+        ] + "末"  # the last character shows whether the end is still there
         arrived += await _whole_or_refused(kit, name, f"of {length} characters")
     require(arrived, "even a name of 13 characters is refused, as many as a Uyghur name easily has")
 
@@ -84,7 +71,7 @@ async def long_name(kit: Kit) -> None:
 )
 async def unencodable_name(kit: Kit) -> None:
     refused = 0
-    for number, name in enumerate(_HARD_NAMES, start=1):
+    for number, name in enumerate(people.HARD_NAMES, start=1):
         arrived = await _whole_or_refused(kit, name, f"number {number} of the hard ones")
         require(not (arrived and name in _NEVER), f"hard name number {number}, which no bank can read, was sent")
         refused += not arrived
@@ -93,7 +80,7 @@ async def unencodable_name(kit: Kit) -> None:
 
 @case("poison-line", "A line that cannot be written is refused alone; the others go.")
 async def poison_line(kit: Kit) -> None:
-    for number, name in enumerate(_BREAKING, start=1):
+    for number, name in enumerate(people.BREAKING_NAMES, start=1):
         await _whole_or_refused(kit, name, f"number {number} with characters of the format itself")
     async with kit.room() as room:
         good = room.lines(3)
