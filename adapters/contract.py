@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -214,6 +214,7 @@ class Capabilities:
     refuses_whole_file: bool
     can_cancel: bool
     callback_is_proof: bool = False
+    questions_at_once: int = 1  # the most that one call of probe or collect puts; they have to fit into it
     opens: dt.time = dt.time(0, 0)
     cut_off: dt.time = dt.time(0, 0)  # 00:00 = midnight, end of the day
     working_days_only: bool = False
@@ -243,6 +244,33 @@ class Transport(Protocol):
     def wire(self) -> AbstractAsyncContextManager[Any]: ...
 
     async def close(self) -> None: ...
+
+
+class NoTurn(Exception):
+    """The pace of the bank's login leaves no turn for a question now, so it was not put."""
+
+
+Turn = Callable[[], Awaitable[None]]  # waits for the turn of one question; raises NoTurn
+
+
+def unpaced() -> Turn:
+    """The turns of a login without a pace, or of a transport that nobody has given any."""
+
+    async def turn() -> None:
+        return None
+
+    return turn
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """The optional ability of a transport whose calls may put several questions, also before a payment.
+
+    It takes the turn of each question itself, just before its first byte. Without it a call counts as one question.
+    """
+
+    def take_turns_from(self, conversation: Callable[[], Turn]) -> None:
+        """``conversation`` gives the turns of one wire; it is called once for each."""
 
 
 class BankAdapter(Protocol):

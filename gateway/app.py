@@ -44,6 +44,7 @@ from gateway.receipts import Relay
 from gateway.store.engine import StoreUnavailable
 from gateway.store.refusing import refusal_of
 from gateway.store.store import Store
+from gateway.store.turns import hand_out
 from gateway.texts import DEFAULT_TEMPLATES, Templates
 from gateway.vault import Vault
 from gateway.verify import Verify
@@ -227,6 +228,7 @@ class App:
         watch = Watch(store, parts.reference.calendar, parts.clock, parts.banks, relay.report)
         handlers = {Kind.BATCH: intake.take_batch, Kind.FUNDING: intake.take_funding, Kind.ORDER: failures.take_order}
         self._inbox = Inbox(config.kafka, handlers, functools.partial(self._refuse, store))
+        hand_out(store.limits, parts.banks, config.timing.bank_call_seconds)
         idle = config.timing.idle_milliseconds / 1000
         slow = config.timing.watch_milliseconds / 1000
         add = self._loop.add

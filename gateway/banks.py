@@ -19,6 +19,7 @@ from adapters.contract import (
     Reason,
     Rendered,
     Submission,
+    TakesTurns,
     TooLarge,
     Transport,
 )
@@ -64,6 +65,11 @@ class Bank:
         )
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether its transport takes the turn of each question itself; else a call takes one for all of it."""
+        return isinstance(self.transport, TakesTurns)
+
+    @property
     def answers_by_files_alone(self) -> bool:
         """Nothing comes back to a call: what ``submit`` and ``probe`` report is what we see of our own upload."""
         return self.capabilities.answers == {AnswerKind.FILE}
@@ -85,6 +91,7 @@ def open_banks(config: Config) -> dict[str, Bank]:
             settings = profile.settings.model_validate(settings_of(section.settings, config.base))
             adapter = profile.adapter(name, settings)
             banks[name] = Bank(name, adapter, profile.transport(settings), adapter.capabilities())
+            faults += _unfit_pace(banks[name], config.timing.bank_call_seconds)
         except ValidationError as error:
             faults += readable(error, f"banks.{name}.settings.")
         except registry.RegistryError as error:
@@ -94,6 +101,17 @@ def open_banks(config: Config) -> dict[str, Bank]:
     if faults:
         raise ConfigError(faults)
     return banks
+
+
+def _unfit_pace(bank: Bank, call_seconds: int) -> list[str]:
+    """A call that the pace of its own questions alone would fill is cut off, and what it has heard is lost with it."""
+    can = bank.capabilities
+    if can.questions_at_once * can.probe_interval_milliseconds <= call_seconds * 500:
+        return []
+    return [
+        f"banks.{bank.name}.settings.probe_interval_milliseconds: {can.questions_at_once} questions of one call at this"
+        f" pace take more than half of timing.bank_call_seconds ({call_seconds}): ask less at once or give calls longer"
+    ]
 
 
 def settings_of(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:
