@@ -352,6 +352,7 @@ class Dispatch:
             reference_alphabet=bank.capabilities.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
             ask_at=now + first_question(bank, first.proof),
+            configuration=bank.configuration,
         )
         recorded = await self._store.evidence.record(heard, evidence or [first])
         metrics.SUBMISSIONS.labels(bank=bank.name, proof=first.proof.value).inc()

@@ -340,6 +340,7 @@ class Verify:
             reference_length=can.reference_length,
             reference_alphabet=can.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
+            configuration=bank.configuration,
         )
         recorded = await self._store.evidence.record(heard, evidence)
         if recorded.settled:

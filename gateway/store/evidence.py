@@ -143,7 +143,9 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
             await retire_unsent(connection, submission.row["submission_id"], case.heard.at)
             case.stop_for = submission.retire
     if case.stop_for is not None:
-        await connection.execute(sql("pause_bank"), case.heard.bank, case.heard.at, case.stop_for.value)
+        await connection.execute(
+            sql("pause_bank"), case.heard.bank, case.heard.at, case.stop_for.value, case.heard.configuration
+        )
         case.result.paused = True
     moves = {
         (s.row["batch_no"], key): (s.row["state"], s.state)

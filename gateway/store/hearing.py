@@ -24,6 +24,7 @@ class Heard:
     took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
     ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
     from now on. ``files_alone`` says that this bank answers no call, see ``acknowledges``.
+    ``configuration`` is the digest of the bank's, under which a pause comes about (None: not known).
     ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
     """
 
@@ -40,6 +41,7 @@ class Heard:
     reference_alphabet: str = ids.CROCKFORD
     files_alone: bool = False
     ask_at: dt.datetime | None = None
+    configuration: bytes | None = None
 
     def acknowledges(self, item: Evidence) -> bool:
         """Whether this is the bank's own word that it has what was sent.

@@ -258,10 +258,9 @@ class Submissions:
         """Move the next question about these submissions forward; how many."""
         return await self._engine.execute("ask_now", bank, list(references), at)
 
-    async def ensure_banks(self, banks: Sequence[str]) -> list[str]:
-        """Rows for the configured banks; lifts pauses, because a restart follows a mended fault. Which were lifted."""
+    async def ensure_banks(self, banks: Sequence[str]) -> None:
+        """Rows for the configured banks."""
         await self._engine.execute("ensure_banks", list(banks))
-        return [row["bank"] for row in await self._engine.fetch("lift_pauses", list(banks))]
 
     async def cursor(self, bank: str) -> str:
         row = await self._engine.fetchrow("bank_cursor", bank)
@@ -269,9 +268,6 @@ class Submissions:
 
     async def move_cursor(self, bank: str, cursor: str) -> None:
         await self._engine.execute("move_cursor", bank, cursor)
-
-    async def paused(self) -> dict[str, str]:
-        return {row["bank"]: row["pause_reason"] for row in await self._engine.fetch("paused_banks")}
 
     async def lease(self, name: str) -> int | None:
         """Take or renew a named lease; its fence, or None while another process holds it."""

@@ -20,7 +20,7 @@ async def test_a_retired_file_that_is_debited_beside_its_successor_is_a_differen
     """Refused for its format, paid as a new file, and both are debited in full: twice the money, and it is told."""
     gateway.bank.submits = refuse(Reason.FORMAT)
     await gateway.pay(2)
-    await gateway.store.submissions.ensure_banks(["rcc_file"])
+    await gateway.store.pauses.resume(["rcc_file"])
     gateway.bank.submits = kit.received
     await gateway.send()
     (was, old), (is_now, new) = await submissions(gateway)

@@ -100,17 +100,6 @@ FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestam
      AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
 WHERE s.submission_id = u.submission_id;
 
--- name: pause_bank!
--- Stop sending to a bank until somebody looked; the first reason stays.
-INSERT INTO banks (bank, paused_at, pause_reason) VALUES ($1, $2, $3)
-ON CONFLICT (bank) DO UPDATE SET paused_at = coalesce(banks.paused_at, EXCLUDED.paused_at),
-                                 pause_reason = coalesce(banks.pause_reason, EXCLUDED.pause_reason);
-
--- name: lift_pauses
--- A restart after the fault was mended sends again.
-UPDATE banks SET paused_at = NULL, pause_reason = NULL WHERE bank = ANY($1::text[]) AND paused_at IS NOT NULL
-RETURNING bank;
-
 -- name: insert_artefact
 -- Keep what a bank gave us, once per name and content.
 INSERT INTO artefacts (bank, digest, name, sealed, received_at, quarantined) VALUES ($1, $2, $3, $4, $5, $6)
