@@ -61,13 +61,17 @@ class Reason(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+GREATEST_TOTAL_FEN: Final = 2**63 - 1  # what one column of the books holds
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One thing a bank's answer proves.
 
     ``reference`` names one attempt; ``None`` means every attempt of ``submission``. ``submission`` is the submission's
     own reference where the answer names it. The core adds the bank: an adapter cannot speak for another bank.
-    ``amount_fen`` is what the bank says it moved. ``artefact`` is the SHA-256 (hex) of the bytes this was read from.
+    ``amount_fen`` is what the bank says it moved; ValueError for more than the books can hold. ``artefact`` is the
+    SHA-256 (hex) of the bytes this was read from.
     """
 
     proof: Proof
@@ -80,6 +84,10 @@ class Evidence:
     host_reference: str | None = None
     post_date: dt.date | None = None
     artefact: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.amount_fen is not None and abs(self.amount_fen) > GREATEST_TOTAL_FEN:
+            raise ValueError("an amount is larger than the books can hold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,9 +340,6 @@ class StatementEntry:
     post_date: dt.date
     host_reference: str | None = None
     submission: str | None = None
-
-
-GREATEST_TOTAL_FEN: Final = 2**63 - 1  # what one column of the books holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,7 +292,7 @@ class Verify:
         try:
             # Recorded before it is remembered: a crash in between makes a repeat, and repeats are no-ops.
             evidence = list(bank.adapter.parse(callback.artefact))
-        except Unreadable:
+        except (Unreadable, ValueError):
             raise CallbackRefused("UNREADABLE") from None
         await self._keep(bank, callback.artefact, quarantined=None)
         if bank.capabilities.callback_is_proof:
@@ -359,6 +359,8 @@ class Verify:
                 proof=item.proof.value,
                 digest=(item.artefact or "")[:12],
             )
+        for reference in recorded.unexplained[:UNMATCHED_TOLD]:
+            log.error("money unexplained", bank=bank.name, reference=reference)
         if recorded.conflicts:
             log.error("payouts frozen", bank=bank.name, count=recorded.conflicts)
         if recorded.given_up:

@@ -44,6 +44,7 @@ class Case:
     frozen: set[int] = field(default_factory=set)
     ours: set[str] = field(default_factory=set)  # submissions named by the evidence that are ours at this bank
     left: dict[int, list[str]] = field(default_factory=dict)  # by retired submission, the lines that were in it
+    unexplained: set[str] = field(default_factory=set)  # names under which money moved that no line's state tells of
     suspects: set[int] = field(default_factory=set)  # submissions none of whose unspoken lines may travel
     stop_for: Reason | None = None
     answered: set[tuple[int, str | None]] = field(default_factory=set)  # submissions of which a file settles some line
@@ -96,6 +97,17 @@ class Case:
             attempt.known.return_host_reference = item.host_reference
         attempt.moved_by.append(item)
         attempt.states.append(state)
+
+    def keep_money(self, item: Evidence, payout: int | None, *, settled: bool) -> None:
+        """A word that proves nothing but speaks of an amount is kept, whatever it moves: money may have come back.
+
+        Where the line is settled, nothing else would ever ask about it, so it pages.
+        """
+        if item.proof is not Proof.IN_DOUBT or item.amount_fen is None:
+            return
+        self.keep(item, "LATE", payout, counted=False)
+        if settled and item.reference is not None:
+            self.unexplained.add(item.reference)
 
     def keep(self, item: Evidence, effect: str, payout: int | None, *, counted: bool = True) -> None:
         self.kept.append((item, effect, payout))

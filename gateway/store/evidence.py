@@ -30,7 +30,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 
-from adapters.contract import Evidence
+from adapters.contract import Evidence, Proof
 from gateway import metrics
 from gateway.states import State
 from gateway.store import concerning
@@ -123,7 +123,10 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
     given_up = await give_up(connection, changed, ledger)
     await write_attempts(connection, changed, case.heard.at)
     await write_affirmed(connection, case.heard.bank, list(case.attempts.values()))
-    await write_kept(connection, case.heard, case.kept)
+    fresh = await write_kept(connection, case.heard, case.kept)
+    case.result.unexplained = sorted(fresh & case.unexplained)
+    if case.result.unexplained:
+        case.result.effects[Proof.IN_DOUBT, "unexplained"] += len(case.result.unexplained)
     for submission_id in sorted(case.suspects):
         unspoken = await connection.fetch(sql("unsent_attempts"), submission_id)
         case.frozen |= {row["payout_id"] for row in unspoken}

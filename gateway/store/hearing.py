@@ -66,6 +66,7 @@ class Recorded:
     paused: bool = False
     given_up: int = 0  # lines that were not taken so often that people decide
     unmatched: list[Evidence] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)  # names under which money moved that no state tells of
     credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
 

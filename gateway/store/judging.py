@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.contract import Evidence, Proof, Reason
-from gateway.states import OPEN, Known, State, Verdict, decide
+from gateway.states import OPEN, SETTLED, Known, State, Verdict, decide
 from gateway.store.case import HAS_IT, Case, Concerned
 from gateway.store.consequences import Moving
 from gateway.store.engine import Connection, sql
@@ -24,7 +24,9 @@ async def apply_whole(connection: Connection, case: Case, item: Evidence, submis
         rows = await connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
         return [replace(item, reference=row["reference"]) for row in rows]
     case.listen(item, submission)
+    money = replace(item, reference=submission.row["reference"])
     if submission.state in ("CLOSED", "RETIRED"):
+        case.keep_money(money, None, settled=True)
         case.result.effects[item.proof, "noop"] += 1
         return []
     if not case.believed(item, submission.row):
@@ -37,6 +39,7 @@ async def apply_whole(connection: Connection, case: Case, item: Evidence, submis
     if verdict is Verdict.CONFLICT:  # the bank has what we never sent: nothing of it may travel now
         rows = await connection.fetch(sql("inheriting_attempts"), submission.row["submission_id"])
         return [replace(item, reference=row["reference"]) for row in rows]
+    case.keep_money(money, None, settled=False)
     if verdict is Verdict.NOOP:
         case.result.effects[item.proof, "noop"] += 1
         return []
@@ -85,6 +88,8 @@ def apply_line(case: Case, item: Evidence) -> None:
     verdict = decide(attempt.known, item, whole=False)
     if item.proof in (Proof.RECEIVED, Proof.IN_PROCESS) and attempt.known.state in OPEN:
         attempt.known.affirmed = attempt.known.affirmed or case.heard.acknowledges(item)
+    if verdict is not Verdict.CONFLICT:
+        case.keep_money(item, attempt.row["payout_id"], settled=attempt.known.state in SETTLED)
     if verdict is Verdict.CONFLICT:
         case.conflict(attempt, item)
     elif verdict is Verdict.NOOP:

@@ -68,10 +68,15 @@ async def write_affirmed(connection: Connection, bank: str, attempts: Sequence[M
         await connection.execute(sql("affirm_attempts"), bank, sorted(fresh))
 
 
-async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]) -> None:
-    """Evidence that moved no state, each with its effect and the payout it speaks of."""
+async def write_kept(
+    connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]
+) -> set[str]:
+    """Evidence that is kept beside the state, each with its effect and the payout it speaks of.
+
+    Returns the names under which something was new; the same again is not.
+    """
     if not kept:
-        return
+        return set()
     rows = [
         (
             (foreign_name(item.reference) if effect == "UNMATCHED" and payout is None else item.reference) or "",
@@ -88,7 +93,8 @@ async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[
         for item, effect, payout in kept
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(sql("keep_evidence"), heard.bank, *columns[:9], heard.at, columns[9])
+    fresh = await connection.fetch(sql("keep_evidence"), heard.bank, *columns[:9], heard.at, columns[9])
+    return {row["reference"] for row in fresh}
 
 
 class Telling:

@@ -72,14 +72,14 @@ WHERE a.submission_id = u.submission_id AND a.seq = u.seq AND a.state IS NOT DIS
 UPDATE attempts SET affirmed = true WHERE bank = $1 AND reference = ANY($2::text[]) AND NOT affirmed;
 
 -- name: keep_evidence
--- Keep evidence that moved no state; the same again is nothing new.
+-- Keep evidence beside the state; the same again is nothing new.
 INSERT INTO evidence (bank, reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference,
                       post_date, artefact, recorded_at)
 SELECT $1, u.* , $11
 FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::text[],
             $10::date[], $12::bytea[])
      AS u(reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference, post_date, artefact)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING RETURNING reference;
 
 -- name: freeze_payouts
 -- A contradiction freezes the payout; the first one's time stays.
