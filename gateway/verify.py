@@ -34,6 +34,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from adapters.contract import (
     AnswerKind,
     Artefact,
+    Booking,
     CallbackRefused,
     Evidence,
     GivesStatements,
@@ -242,7 +243,9 @@ class Verify:
             await self._keep(bank, artefact, quarantined=why)
             return
         await self._keep(bank, artefact, quarantined=None)
-        await self._hear(bank, asked_at, evidence, (), published=True)
+        debits = [entry for entry in statement.entries if entry.booking is Booking.DEBIT] if statement else []
+        debited = frozenset(name for entry in debits if (name := entry.reference or entry.submission))
+        await self._hear(bank, asked_at, evidence, (), published=True, debited=debited)
         if statement is not None:
             await self._reconcile(bank, replace(statement, artefact=artefact.sha256), asked_at)
 
@@ -316,6 +319,7 @@ class Verify:
         *,
         submission_id: int | None = None,
         published: bool = False,
+        debited: frozenset[str] = frozenset(),
     ) -> Recorded | None:
         """Archive what proves money and record what it proves."""
         if not evidence:
@@ -341,6 +345,7 @@ class Verify:
             reference_alphabet=can.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
             configuration=bank.configuration,
+            debited=debited,
         )
         recorded = await self._store.evidence.record(heard, evidence)
         if recorded.settled:

@@ -44,6 +44,7 @@ class Case:
     frozen: set[int] = field(default_factory=set)
     ours: set[str] = field(default_factory=set)  # submissions named by the evidence that are ours at this bank
     left: dict[int, list[str]] = field(default_factory=dict)  # by retired submission, the lines that were in it
+    debited: set[str] = field(default_factory=set)  # lines among those that came back, whose debit a statement shows
     unexplained: set[str] = field(default_factory=set)  # names under which money moved that no line's state tells of
     suspects: set[int] = field(default_factory=set)  # submissions none of whose unspoken lines may travel
     stop_for: Reason | None = None

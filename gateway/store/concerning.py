@@ -72,6 +72,10 @@ async def load(connection: Connection, case: Case, evidence: Sequence[Evidence])
         told = (row["host_reference"], row["return_host_reference"], row["affirmed"])
         known = Known(state, row["amount_fen"], *told)
         case.attempts[row["reference"]] = Moving(row, known)
+    back = [e.reference for e in evidence if e.proof is Proof.RETURNED and _is_rejected(case, e.reference)]
+    if back:
+        rows = await connection.fetch(sql("debited_lines"), case.heard.bank, back)
+        case.debited = {row["reference"] for row in rows} | case.heard.debited
     case.answered = {
         (case.attempts[e.reference].row["submission_id"], e.artefact)
         for e in evidence
@@ -83,3 +87,8 @@ async def load(connection: Connection, case: Case, evidence: Sequence[Evidence])
         rows = await connection.fetch(sql("locate_submissions"), case.heard.bank, others, [])
         ours |= {row["reference"] for row in rows}
     case.ours = ours
+
+
+def _is_rejected(case: Case, reference: str | None) -> bool:
+    attempt = case.attempts.get(reference or "")
+    return attempt is not None and attempt.known.state is State.REJECTED

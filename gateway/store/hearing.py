@@ -25,6 +25,7 @@ class Heard:
     ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
     from now on. ``files_alone`` says that this bank answers no call, see ``acknowledges``.
     ``configuration`` is the digest of the bank's, under which a pause comes about (None: not known).
+    ``debited`` are the lines and submissions that the statement at hand shows as debited.
     ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
     """
 
@@ -42,6 +43,7 @@ class Heard:
     files_alone: bool = False
     ask_at: dt.datetime | None = None
     configuration: bytes | None = None
+    debited: frozenset[str] = frozenset()
 
     def acknowledges(self, item: Evidence) -> bool:
         """Whether this is the bank's own word that it has what was sent.

@@ -90,7 +90,9 @@ def apply_line(case: Case, item: Evidence) -> None:
         attempt.known.affirmed = attempt.known.affirmed or case.heard.acknowledges(item)
     if verdict is not Verdict.CONFLICT:
         case.keep_money(item, attempt.row["payout_id"], settled=attempt.known.state in SETTLED)
-    if verdict is Verdict.CONFLICT:
+    if verdict is Verdict.CONFLICT and _put_back(case, attempt, item):
+        case.keep(item, "LATE", attempt.row["payout_id"])
+    elif verdict is Verdict.CONFLICT:
         case.conflict(attempt, item)
     elif verdict is Verdict.NOOP:
         case.result.effects[item.proof, "noop"] += 1
@@ -119,6 +121,13 @@ def _published_absence(case: Case, attempt: Moving, item: Evidence) -> bool:
     # With one transmission, a file that settles lines of it can only speak of that one; with more, time must tell.
     of_this_transmission = submission["transmissions"] == 1 or case.believed(item, attempt.row)
     return at_the_bank and answers and of_this_transmission and not attempt.known.affirmed
+
+
+def _put_back(case: Case, attempt: Moving, item: Evidence) -> bool:
+    """A bank that debits a file in one go puts what it refused of it back, line by line: that contradicts nothing."""
+    rejected = attempt.known.state is State.REJECTED and item.proof is Proof.RETURNED
+    names = {item.reference, case.submission_of(attempt).row["reference"]}
+    return rejected and item.amount_fen == attempt.known.amount_fen and not names.isdisjoint(case.debited)
 
 
 def _misnamed(case: Case, attempt: Moving, item: Evidence) -> None:

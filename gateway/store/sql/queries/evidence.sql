@@ -41,6 +41,14 @@ JOIN payouts p USING (payout_id)
 JOIN batches b ON b.batch_no = s.batch_no
 WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
 
+-- name: debited_lines
+-- Which of these lines a statement shows as debited, under their own reference or in one sum with their submission.
+SELECT reference FROM statement_entries WHERE bank = $1 AND reference = ANY($2::text[]) AND booking = 'DEBIT'
+UNION
+SELECT a.reference FROM attempts a JOIN submissions s USING (submission_id)
+JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL AND e.booking = 'DEBIT'
+WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
+
 -- name: inheriting_attempts
 -- References of the attempts that have no state of their own: what is said of the whole submission is said of them.
 SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER BY seq;
