@@ -37,6 +37,7 @@ from gateway.store import concerning
 from gateway.store.case import Case
 from gateway.store.chronicle import chronicle
 from gateway.store.engine import Connection, Engine, lost_race, sql
+from gateway.store.foreign import harmless
 from gateway.store.hearing import OUTCOMES, Heard, Recorded, note, repeats
 from gateway.store.history import Ledger
 from gateway.store.judging import apply_line, apply_whole
@@ -59,6 +60,7 @@ class EvidenceBook:
 
     async def record(self, heard: Heard, evidence: Sequence[Evidence]) -> Recorded:
         """Apply evidence of one bank in one transaction; see the theory of operation above."""
+        evidence = [harmless(item) for item in evidence]
         for tries in range(_RACES_ALLOWED):
             try:
                 async with self._engine.transaction() as connection:
@@ -75,6 +77,7 @@ class EvidenceBook:
 
         Only spares work: what is left out here would be a no-op in ``record``.
         """
+        evidence = [harmless(item) for item in evidence]
         references = [e.reference for e in evidence if e.reference is not None and e.proof in OUTCOMES]
         rows = await self._engine.fetch("facts_on_record", bank, references) if references else []
         known = {row["reference"]: row for row in rows}

@@ -17,7 +17,7 @@ from gateway.states import State
 from gateway.store import ids
 from gateway.store.consequences import Moving, consequences, never_made, outcome_row
 from gateway.store.engine import Connection, sql, touched
-from gateway.store.foreign import bank_serial, foreign_name
+from gateway.store.foreign import foreign_name
 from gateway.store.hearing import Heard, Recorded
 from gateway.store.history import Ledger
 from gateway.store.replan import replan_lines
@@ -84,9 +84,9 @@ async def write_kept(
             effect,
             payout,
             item.reason.value if item.reason else None,
-            foreign_name(item.code) or None,
+            item.code or None,
             item.amount_fen,
-            bank_serial(item.host_reference),
+            item.host_reference,
             item.post_date,
             bytes.fromhex(item.artefact) if item.artefact else None,
         )
