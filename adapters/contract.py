@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,13 +61,17 @@ class Reason(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+GREATEST_TOTAL_FEN: Final = 2**63 - 1  # what one column of the books holds
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One thing a bank's answer proves.
 
     ``reference`` names one attempt; ``None`` means every attempt of ``submission``. ``submission`` is the submission's
     own reference where the answer names it. The core adds the bank: an adapter cannot speak for another bank.
-    ``amount_fen`` is what the bank says it moved. ``artefact`` is the SHA-256 (hex) of the bytes this was read from.
+    ``amount_fen`` is what the bank says it moved; ValueError for more than the books can hold. ``artefact`` is the
+    SHA-256 (hex) of the bytes this was read from.
     """
 
     proof: Proof
@@ -80,6 +84,10 @@ class Evidence:
     host_reference: str | None = None
     post_date: dt.date | None = None
     artefact: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.amount_fen is not None and abs(self.amount_fen) > GREATEST_TOTAL_FEN:
+            raise ValueError("an amount is larger than the books can hold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +222,7 @@ class Capabilities:
     refuses_whole_file: bool
     can_cancel: bool
     callback_is_proof: bool = False
+    questions_at_once: int = 1  # the most that one call of probe or collect puts; they have to fit into it
     opens: dt.time = dt.time(0, 0)
     cut_off: dt.time = dt.time(0, 0)  # 00:00 = midnight, end of the day
     working_days_only: bool = False
@@ -243,6 +252,33 @@ class Transport(Protocol):
     def wire(self) -> AbstractAsyncContextManager[Any]: ...
 
     async def close(self) -> None: ...
+
+
+class NoTurn(Exception):
+    """The pace of the bank's login leaves no turn for a question now, so it was not put."""
+
+
+Turn = Callable[[], Awaitable[None]]  # waits for the turn of one question; raises NoTurn
+
+
+def unpaced() -> Turn:
+    """The turns of a login without a pace, or of a transport that nobody has given any."""
+
+    async def turn() -> None:
+        return None
+
+    return turn
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """The optional ability of a transport whose calls may put several questions, also before a payment.
+
+    It takes the turn of each question itself, just before its first byte. Without it a call counts as one question.
+    """
+
+    def take_turns_from(self, conversation: Callable[[], Turn]) -> None:
+        """``conversation`` gives the turns of one wire; it is called once for each."""
 
 
 class BankAdapter(Protocol):
@@ -304,9 +340,6 @@ class StatementEntry:
     post_date: dt.date
     host_reference: str | None = None
     submission: str | None = None
-
-
-GREATEST_TOTAL_FEN: Final = 2**63 - 1  # what one column of the books holds
 
 
 @dataclass(frozen=True, slots=True)

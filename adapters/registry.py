@@ -52,6 +52,12 @@ def load(profile_name: str) -> Profile:
     return profile
 
 
+def release(profile_name: str) -> str:
+    """Which release of which package offers a profile; "" where that is not known."""
+    found = [entry.dist for entry in _entries() if entry.name == profile_name and entry.dist is not None]
+    return f"{found[0].name} {found[0].version}" if found else ""
+
+
 def _entries() -> Iterable[EntryPoint]:
     return entry_points(group=GROUP)
 

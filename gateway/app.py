@@ -44,6 +44,7 @@ from gateway.receipts import Relay
 from gateway.store.engine import StoreUnavailable
 from gateway.store.refusing import refusal_of
 from gateway.store.store import Store
+from gateway.store.turns import hand_out
 from gateway.texts import DEFAULT_TEMPLATES, Templates
 from gateway.vault import Vault
 from gateway.verify import Verify
@@ -197,7 +198,11 @@ class App:
         while not self._stop.is_set():
             try:
                 store = await Store.open(self._config)
-                lifted = await store.submissions.ensure_banks(list(self._parts.banks))
+                banks = self._parts.banks
+                await store.submissions.ensure_banks(list(banks))
+                mended = {bank.name: bank.configuration for bank in banks.values() if bank.configuration is not None}
+                lifted = await store.pauses.resume_mended(mended)
+                paused = await store.pauses.paused()
                 unbound = await store.engine.may_change_history()
             except (StoreUnavailable, OSError) as error:
                 self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
@@ -208,7 +213,9 @@ class App:
                     continue
                 return None
             for bank in lifted:
-                log.warning("pause lifted at start", bank=bank)
+                log.warning("pause lifted: its configuration has changed", bank=bank)
+            for bank, reason in paused.items():
+                log.error("bank still paused", bank=bank, reason=reason)
             if unbound:
                 log.warning("the database role may change history: use one of `gateway migrate --gateway-role`")
             self._fault("database", None)
@@ -227,6 +234,7 @@ class App:
         watch = Watch(store, parts.reference.calendar, parts.clock, parts.banks, relay.report)
         handlers = {Kind.BATCH: intake.take_batch, Kind.FUNDING: intake.take_funding, Kind.ORDER: failures.take_order}
         self._inbox = Inbox(config.kafka, handlers, functools.partial(self._refuse, store))
+        hand_out(store.limits, parts.banks, config.timing.bank_call_seconds)
         idle = config.timing.idle_milliseconds / 1000
         slow = config.timing.watch_milliseconds / 1000
         add = self._loop.add

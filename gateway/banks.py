@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,12 @@ from adapters.contract import (
     Reason,
     Rendered,
     Submission,
+    TakesTurns,
     TooLarge,
     Transport,
 )
 from gateway.calendar import Window, WorkCalendar, next_window
-from gateway.config import Config, ConfigError, readable
+from gateway.config import BankSection, Config, ConfigError, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Bank:
     adapter: BankAdapter
     transport: Transport
     capabilities: Capabilities
+    configuration: bytes | None = None  # what it was configured with, as a digest; None: nobody asked
 
     def window(self, at: dt.datetime, calendar: WorkCalendar) -> Window:
         """The bank's hours that contain ``at``, or the next ones."""
@@ -64,6 +68,11 @@ class Bank:
         )
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether its transport takes the turn of each question itself; else a call takes one for all of it."""
+        return isinstance(self.transport, TakesTurns)
+
+    @property
     def answers_by_files_alone(self) -> bool:
         """Nothing comes back to a call: what ``submit`` and ``probe`` report is what we see of our own upload."""
         return self.capabilities.answers == {AnswerKind.FILE}
@@ -84,7 +93,10 @@ def open_banks(config: Config) -> dict[str, Bank]:
             profile = registry.load(section.profile)
             settings = profile.settings.model_validate(settings_of(section.settings, config.base))
             adapter = profile.adapter(name, settings)
-            banks[name] = Bank(name, adapter, profile.transport(settings), adapter.capabilities())
+            banks[name] = Bank(
+                name, adapter, profile.transport(settings), adapter.capabilities(), digest_of(section, config.base)
+            )
+            faults += _unfit_pace(banks[name], config.timing.bank_call_seconds)
         except ValidationError as error:
             faults += readable(error, f"banks.{name}.settings.")
         except registry.RegistryError as error:
@@ -94,6 +106,39 @@ def open_banks(config: Config) -> dict[str, Bank]:
     if faults:
         raise ConfigError(faults)
     return banks
+
+
+def _unfit_pace(bank: Bank, call_seconds: int) -> list[str]:
+    """A call that the pace of its own questions alone would fill is cut off, and what it has heard is lost with it."""
+    can = bank.capabilities
+    if can.questions_at_once * can.probe_interval_milliseconds <= call_seconds * 500:
+        return []
+    return [
+        f"banks.{bank.name}.settings.probe_interval_milliseconds: {can.questions_at_once} questions of one call at this"
+        f" pace take more than half of timing.bank_call_seconds ({call_seconds}): ask less at once or give calls longer"
+    ]
+
+
+def digest_of(section: BankSection, base: Path) -> bytes:
+    """What a bank is configured with, its files and the release of its adapter included.
+
+    Secrets are part of it, so it is slow to compute on purpose: who reads the books cannot try passwords against it.
+    """
+    settings = settings_of(section.settings, base)
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(settings) if path.is_file()]
+    what = [section.profile, registry.release(section.profile), section.settings, files]
+    written = json.dumps(what, sort_keys=True, default=str).encode()
+    return hashlib.scrypt(written, salt=section.profile.encode(), n=2**14, r=8, p=1, dklen=16)
+
+
+def _files(settings: Mapping[str, Any]) -> list[Path]:
+    found: list[Path] = []
+    for key, value in sorted(settings.items()):
+        if isinstance(value, Mapping):
+            found += _files(value)
+        elif key.endswith("_file") and isinstance(value, str):
+            found.append(Path(value))
+    return found
 
 
 def settings_of(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:

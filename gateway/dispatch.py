@@ -27,8 +27,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from adapters.contract import Evidence, Line, Proof, Reason, Rendered, Submission, proof_of_raising
@@ -321,7 +320,7 @@ class Dispatch:
         wire: Any = None
         evidence: list[Evidence] | None = None
         try:
-            async with self._keep_lease(claim), bank.transport.wire() as wire:
+            async with self._store.submissions.kept(claim), bank.transport.wire() as wire:
                 with metrics.BANK_CALL_SECONDS.labels(bank=bank.name, call="submit").time():
                     async with asyncio.timeout(self._timing.bank_call_seconds):
                         evidence = await bank.adapter.submit(rendered, wire)
@@ -353,6 +352,7 @@ class Dispatch:
             reference_alphabet=bank.capabilities.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
             ask_at=now + first_question(bank, first.proof),
+            configuration=bank.configuration,
         )
         recorded = await self._store.evidence.record(heard, evidence or [first])
         metrics.SUBMISSIONS.labels(bank=bank.name, proof=first.proof.value).inc()
@@ -369,26 +369,6 @@ class Dispatch:
             code=first.code,
             attempt=transmissions,
         )
-
-    @asynccontextmanager
-    async def _keep_lease(self, claim: Claim) -> AsyncIterator[None]:
-        """Renew the claim while a call lasts. A lost claim does not stop the call: its answer is evidence too."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self._timing.lease_seconds / 3)
-                try:
-                    if not await self._store.submissions.renew(claim):
-                        return
-                except Exception as error:
-                    log.warning("lease not renewed", submission=claim.submission_id, exc_info=error)
-
-        task = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
 
 def _pace(bank: Bank) -> Pace:

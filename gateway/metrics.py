@@ -78,7 +78,7 @@ SUBMISSIONS = Counter(
 EVIDENCE = Counter(
     "payout_evidence_total",
     "Evidence recorded, by bank, proof and effect: it moved a state, was a no-op, made a conflict, was kept beside the "
-    "state, or matched no attempt of that bank.",
+    "state, told of money that no state tells of, or matched no attempt of that bank.",
     ("bank", "proof", "effect"),
     registry=REGISTRY,
 )
@@ -330,6 +330,7 @@ def declare(banks: Iterable[str], refusal_reasons: Iterable[str] = ()) -> None:
         for proof in Proof:
             EVIDENCE.labels(bank=bank, proof=proof.value, effect="unmatched")
             EVIDENCE.labels(bank=bank, proof=proof.value, effect="conflict")
+        EVIDENCE.labels(bank=bank, proof=Proof.IN_DOUBT.value, effect="unexplained")
     for reason in refusal_reasons:
         REFUSALS.labels(reason=reason)
     for topic in TOPICS_IN:

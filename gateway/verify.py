@@ -8,7 +8,7 @@ Doubt ends only by evidence, and evidence comes in three ways that all end in ``
 * **probe**: a read-only question about one submission, on a front-loaded schedule (a minute, five, fifteen, an hour,
   then hourly), and daily inside the return horizon for banks that do not publish returns as files. A bank that gives
   no query is never asked: its doubt ends by what it publishes, or by people. Every question waits for its turn at the
-  bank's login, and a conversation that collects is one question;
+  bank's login; where the transport cannot count them (``TakesTurns``), a conversation is one question;
 * **collect**: result files and statements, one collector a bank at a time under a lease. The order is: fetch, archive
   (sealed), record, move the cursor, and only then settle at the bank's side. A crash anywhere reads a file twice, and
   reading twice is a no-op. One unreadable file is quarantined with a reason; the others go on. A statement is, once
@@ -34,10 +34,12 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from adapters.contract import (
     AnswerKind,
     Artefact,
+    Booking,
     CallbackRefused,
     Evidence,
     GivesStatements,
     NotFound,
+    NoTurn,
     Proof,
     Reason,
     Rendered,
@@ -103,7 +105,8 @@ class Verify:
         if bank.capabilities.not_found is NotFound.NO_QUERY:
             return False
         interval = bank.capabilities.probe_interval_milliseconds
-        limit = turns_within(self._patience_seconds, interval, PROBED_AT_ONCE)
+        questions = bank.capabilities.questions_at_once if bank.takes_turns else 1
+        limit = turns_within(self._patience_seconds, interval * questions, PROBED_AT_ONCE)
         rows = await self._store.submissions.claim_to_probe(bank.name, self._clock.now(), limit)
         if not rows:
             return False
@@ -125,7 +128,11 @@ class Verify:
             return False
         asked_at = self._clock.now()
         try:
-            evidence, artefacts = await self._ask(bank, rendered)
+            async with self._store.submissions.kept(claim):
+                evidence, artefacts = await self._ask(bank, rendered)
+        except NoTurn:
+            await self._store.submissions.release(claim)
+            return False
         except Exception as error:
             metrics.PROBES.labels(bank=bank.name, outcome="unanswered").inc()
             log.warning("probe unanswered", bank=bank.name, submission=claim.submission_id, exc_info=error)
@@ -146,7 +153,12 @@ class Verify:
         return self._clock.now() + delay
 
     async def _turn(self, bank: Bank) -> bool:
-        """Wait for the turn of one question, outside any transaction; False when none comes within our patience."""
+        """Wait for the turn of one question, outside any transaction; False when none comes within our patience.
+
+        Where the transport takes turns, each question waits for its own, inside the call.
+        """
+        if bank.takes_turns:
+            return True
         interval = bank.capabilities.probe_interval_milliseconds
         waited_milliseconds = 0
         while wait := await self._store.limits.take_probe_turn(bank.name, interval):
@@ -199,6 +211,12 @@ class Verify:
             return False
         if not await self._turn(bank):
             return False
+        try:
+            return await self._collect(bank)
+        except NoTurn:
+            return False
+
+    async def _collect(self, bank: Bank) -> bool:
         found = False
         cursor = await self._store.submissions.cursor(bank.name)
         async with bank.transport.wire() as wire:
@@ -225,7 +243,9 @@ class Verify:
             await self._keep(bank, artefact, quarantined=why)
             return
         await self._keep(bank, artefact, quarantined=None)
-        await self._hear(bank, asked_at, evidence, (), published=True)
+        debits = [entry for entry in statement.entries if entry.booking is Booking.DEBIT] if statement else []
+        debited = frozenset(name for entry in debits if (name := entry.reference or entry.submission))
+        await self._hear(bank, asked_at, evidence, (), published=True, debited=debited)
         if statement is not None:
             await self._reconcile(bank, replace(statement, artefact=artefact.sha256), asked_at)
 
@@ -275,7 +295,7 @@ class Verify:
         try:
             # Recorded before it is remembered: a crash in between makes a repeat, and repeats are no-ops.
             evidence = list(bank.adapter.parse(callback.artefact))
-        except Unreadable:
+        except (Unreadable, ValueError):
             raise CallbackRefused("UNREADABLE") from None
         await self._keep(bank, callback.artefact, quarantined=None)
         if bank.capabilities.callback_is_proof:
@@ -299,6 +319,7 @@ class Verify:
         *,
         submission_id: int | None = None,
         published: bool = False,
+        debited: frozenset[str] = frozenset(),
     ) -> Recorded | None:
         """Archive what proves money and record what it proves."""
         if not evidence:
@@ -323,6 +344,8 @@ class Verify:
             reference_length=can.reference_length,
             reference_alphabet=can.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
+            configuration=bank.configuration,
+            debited=debited,
         )
         recorded = await self._store.evidence.record(heard, evidence)
         if recorded.settled:
@@ -341,6 +364,8 @@ class Verify:
                 proof=item.proof.value,
                 digest=(item.artefact or "")[:12],
             )
+        for reference in recorded.unexplained[:UNMATCHED_TOLD]:
+            log.error("money unexplained", bank=bank.name, reference=reference)
         if recorded.conflicts:
             log.error("payouts frozen", bank=bank.name, count=recorded.conflicts)
         if recorded.given_up:

@@ -132,7 +132,7 @@ class Watch:
             log.error("the identity does not close", count=gap, amount_fen=gap_fen)
         metrics.IDENTITY_GAP.set(gap)
         metrics.IDENTITY_GAP_FEN.set(gap_fen)
-        self._doubt(held, since, await self._store.submissions.paused(), now)
+        self._doubt(held, since, await self._store.pauses.paused(), now)
 
     def _doubt(
         self,

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import io
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from yarl import URL
 
-from adapters.contract import Artefact
+from adapters.contract import Artefact, NoTurn, Turn, unpaced
 from adapters.wire.tls import KeyFile, TlsFiles, mutual_tls
 
 __all__ = [
@@ -62,6 +62,10 @@ class HttpFault(Exception):
 
 class NotReached(HttpFault):
     """No connection came about: not a byte of the request left this machine."""
+
+
+class TurnRefused(NotReached, NoTurn):
+    """The login's pace left no turn for this question."""
 
 
 class AnswerLost(HttpFault):
@@ -124,10 +128,14 @@ class HttpTransport:
         self._limits = limits
         self._tls = tls
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._conversation: Callable[[], Turn] = unpaced
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[HttpWire]:
-        yield HttpWire(self)
+        yield HttpWire(self, self._conversation())
+
+    def take_turns_from(self, conversation: Callable[[], Turn]) -> None:
+        self._conversation = conversation
 
     async def close(self) -> None:
         sessions = list(self._sessions.values())
@@ -181,8 +189,9 @@ class HttpTransport:
 class HttpWire:
     """One conversation: fresh ``crossed`` and ``artefacts``."""
 
-    def __init__(self, transport: HttpTransport) -> None:
+    def __init__(self, transport: HttpTransport, turn: Turn) -> None:
         self._transport = transport
+        self._turn = turn
         self._crossed = False
         self._artefacts: list[Artefact] = []
 
@@ -199,9 +208,24 @@ class HttpWire:
         self._crossed = True
 
     async def ask(
-        self, method: str, target: str, *, label: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        target: str,
+        *,
+        label: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        question: bool | None = None,
     ) -> HttpAnswer:
-        """Send one request once. Raises NotReached, AnswerLost or AnswerUnusable; ``label`` names the artefact."""
+        """Send one request once. Raises NotReached, AnswerLost or AnswerUnusable; ``label`` names the artefact.
+
+        A ``question`` (unless said, what is asked by GET) waits for its turn at the login.
+        """
+        if method == "GET" if question is None else question:
+            try:
+                await self._turn()
+            except NoTurn:
+                raise TurnRefused("NO_TURN") from None
         session = self._transport.session(method)
         url = self._transport.url(target)
         try:

@@ -34,7 +34,7 @@ from typing import Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from adapters.contract import Artefact
+from adapters.contract import Artefact, NoTurn, Turn, unpaced
 from adapters.wire.tls import TlsFiles, mutual_tls
 
 T = TypeVar("T")
@@ -56,6 +56,10 @@ class TcpFault(Exception):
 
 class NotReached(TcpFault):
     """No connection came about: not a byte of the frame left this machine."""
+
+
+class TurnRefused(NotReached, NoTurn):
+    """The login's pace left no turn for this question."""
 
 
 class AnswerLost(TcpFault):
@@ -168,21 +172,22 @@ class _Connection:
 
 
 class TcpTransport:
-    """The connections to one bank. Questions are paced here, because one call of the core may put several."""
+    """The connections to one bank. It takes the turn of each question itself: one call of the core may put several."""
 
-    def __init__(self, settings: TcpSettings, question_interval_milliseconds: int = 0) -> None:
+    def __init__(self, settings: TcpSettings) -> None:
         self._settings = settings
         self._tls = mutual_tls(settings.tls) if settings.tls else None
-        self._interval = question_interval_milliseconds
-        self._next_question = 0  # milliseconds of the loop's clock
-        self._pacing = asyncio.Lock()
+        self._conversation: Callable[[], Turn] = unpaced
         self._slots = asyncio.Semaphore(settings.max_connections)
         self._idle: list[_Connection] = []
         self._closed = False
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[TcpWire]:
-        yield TcpWire(self)
+        yield TcpWire(self, self._conversation())
+
+    def take_turns_from(self, conversation: Callable[[], Turn]) -> None:
+        self._conversation = conversation
 
     async def close(self) -> None:
         self._closed = True
@@ -193,15 +198,6 @@ class TcpTransport:
     @property
     def settings(self) -> TcpSettings:
         return self._settings
-
-    async def pace(self) -> None:
-        """Return when the next question may leave, in the order of asking."""
-        if self._interval:
-            async with self._pacing:
-                wait = self._next_question - _milliseconds()
-                if wait > 0:
-                    await asyncio.sleep(wait / 1000)
-                self._next_question = _milliseconds() + self._interval
 
     @asynccontextmanager
     async def connection(self, *, fresh: bool) -> AsyncIterator[_Connection]:
@@ -259,8 +255,9 @@ class _Closed(Exception):
 class TcpWire:
     """One conversation: fresh ``crossed`` and ``artefacts``."""
 
-    def __init__(self, transport: TcpTransport) -> None:
+    def __init__(self, transport: TcpTransport, turn: Turn) -> None:
         self._transport = transport
+        self._turn = turn
         self._crossed = False
         self._artefacts: list[Artefact] = []
 
@@ -292,7 +289,10 @@ class TcpWire:
         Whatever ``accept`` raises goes through, and the connection is not used again. ``fresh`` asks for a new one.
         """
         frame = self._frame(payload)
-        await self._transport.pace()
+        try:
+            await self._turn()
+        except NoTurn:
+            raise TurnRefused("NO_TURN") from None
         asked = False
         try:
             async with self._total(), self._transport.connection(fresh=fresh) as connection:

@@ -1,4 +1,4 @@
-"""``run``, ``migrate``, ``demo``: what starts the gateway, prepares its database, and shows it at work."""
+"""``run``, ``migrate``, ``resume``, ``demo``: what starts the gateway, prepares its books, and shows it at work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 import gateway
 from gateway import config as configuration
+from gateway.cli.printing import moment
 from gateway.cli.terminal import (
     CommandFailed,
     ConfigFile,
@@ -21,7 +22,8 @@ from gateway.cli.terminal import (
     say,
     say_error,
 )
-from gateway.store.engine import Engine
+from gateway.store.engine import Engine, Row
+from gateway.store.store import Store
 
 _DEMO = "tests.world.demo"
 
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
     # What the demonstration itself can be asked (`--lines`, `--seed`...) is handed on; it knows it better.
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo)
     app.command()(migrate)
+    app.command()(resume)
 
 
 def run(config: ConfigFile) -> None:
@@ -70,6 +73,34 @@ async def _migrate(config: configuration.Config, gateway_role: str | None, audit
         return applied
     finally:
         await engine.close()
+
+
+def resume(
+    banks: Annotated[list[str], typer.Argument(metavar="BANK...", help="As named in the configuration.")],
+    config: ConfigFile,
+) -> None:
+    """Send to a paused bank again, once what it refused is mended. The running processes see it at once."""
+    with pointing_to_check(config):
+        known = configuration.load(config)
+    unknown = sorted(set(banks) - set(known.banks))
+    if unknown:
+        raise CommandFailed(f"no such bank: {', '.join(unknown)}; configured: {', '.join(sorted(known.banks))}")
+    lifted = {row["bank"]: row for row in asyncio.run(_resume(known, banks))}
+    for bank in sorted(set(banks)):
+        row = lifted.get(bank)
+        say(
+            f"{bank}: was not paused"
+            if row is None
+            else f"{bank}: resumed; paused for {row['pause_reason']} since {moment(row['paused_at'])}"
+        )
+
+
+async def _resume(config: configuration.Config, banks: list[str]) -> list[Row]:
+    store = await Store.open(config)
+    try:
+        return await store.pauses.resume(banks)
+    finally:
+        await store.close()
 
 
 def demo(

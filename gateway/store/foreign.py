@@ -3,14 +3,21 @@
 The artefact, sealed, has the original. Two filters, because two kinds of text come here. A *name* that is none of ours
 (somebody else's reference, a free text) loses every long run of digits, also one glued to letters. A *serial* of the
 bank is how it finds a booking again, and many are long runs of digits: it loses only what has the form of a payment
-card, a resident identity number or a mobile number.
+card, a resident identity number or a mobile number. In place of that stand two bytes of a digest: enough for two
+bookings to stay two, and too little to try numbers against.
+
+Evidence passes the filter before anything else is done with it, so that attempts, history, kept words and receipts hold
+the same, and what is heard again compares equal to what is on record.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
 from typing import Final
 
+from adapters.contract import Evidence
 from gateway.log import plain
 
 _MASK: Final = "[digits]"
@@ -29,4 +36,16 @@ def foreign_name(text: str | None) -> str | None:
 
 def bank_serial(text: str | None) -> str | None:
     """The bank's own number of a booking."""
-    return None if text is None else _PERSONAL.sub(_MASK, text)
+    return None if text is None else _PERSONAL.sub(_tagged, text)
+
+
+def _tagged(found: re.Match[str]) -> str:
+    return f"[digits:{hashlib.blake2b(found[0].encode(), digest_size=2).hexdigest()}]"
+
+
+def harmless(item: Evidence) -> Evidence:
+    """Evidence as it may be kept: the bank's serial, its code and its text without people's numbers."""
+    serial, code, text = bank_serial(item.host_reference), foreign_name(item.code) or "", foreign_name(item.text) or ""
+    if (serial, code, text) == (item.host_reference, item.code, item.text):
+        return item
+    return replace(item, host_reference=serial, code=code, text=text)

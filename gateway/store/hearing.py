@@ -24,6 +24,8 @@ class Heard:
     took nothing may travel again. ``ends_call`` says that this answers a transmission: its call is over.
     ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
     from now on. ``files_alone`` says that this bank answers no call, see ``acknowledges``.
+    ``configuration`` is the digest of the bank's, under which a pause comes about (None: not known).
+    ``debited`` are the lines and submissions that the statement at hand shows as debited.
     ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
     """
 
@@ -40,6 +42,8 @@ class Heard:
     reference_alphabet: str = ids.CROCKFORD
     files_alone: bool = False
     ask_at: dt.datetime | None = None
+    configuration: bytes | None = None
+    debited: frozenset[str] = frozenset()
 
     def acknowledges(self, item: Evidence) -> bool:
         """Whether this is the bank's own word that it has what was sent.
@@ -64,6 +68,7 @@ class Recorded:
     paused: bool = False
     given_up: int = 0  # lines that were not taken so often that people decide
     unmatched: list[Evidence] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)  # names under which money moved that no state tells of
     credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
 

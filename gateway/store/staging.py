@@ -15,7 +15,6 @@ from gateway import metrics
 from gateway.reasons import reason_facts
 from gateway.store import ids, outbox
 from gateway.store.engine import Connection, sql
-from gateway.store.foreign import bank_serial
 from gateway.store.history import canonical
 from schemas.money import yuan_text_from_fen
 from schemas.v1 import CHINA, WhoActs, code_text
@@ -110,7 +109,7 @@ def _item(batch: Mapping[str, Any], receipt: Receipt) -> dict[str, Any]:
         "reference": receipt.reference,
         "bank_no": receipt.bank_no,
         "bank_code": code_text(receipt.bank_code),
-        "host_reference": code_text(bank_serial(receipt.host_reference)),
+        "host_reference": code_text(receipt.host_reference),
         "post_date": None if receipt.post_date is None else receipt.post_date.isoformat(),
         "final_at": moment(receipt.at),
         "limit_at": moment(receipt.limit_at),

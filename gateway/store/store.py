@@ -18,6 +18,7 @@ from gateway.store.limits import Limits
 from gateway.store.notices import Notices
 from gateway.store.orders import Orders
 from gateway.store.outbox import Outbox
+from gateway.store.pauses import Pauses
 from gateway.store.planning import Planning
 from gateway.store.reads import Reads
 from gateway.store.statements import Statements
@@ -34,6 +35,7 @@ class Store:
         self.planning = Planning(engine)
         self.submissions = Submissions(engine, owner, lease_seconds)
         self.limits = Limits(engine)
+        self.pauses = Pauses(engine)
         self.evidence = EvidenceBook(engine)
         self.statements = Statements(engine)
         self.orders = Orders(engine)

@@ -12,18 +12,23 @@ asked about by whoever finds it.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from gateway import metrics
+from gateway.log import get_logger
 from gateway.store.claims import Claim, Fenced, claim_of
 from gateway.store.engine import Engine, Row, sql, touched
 from gateway.store.history import Ledger
 from gateway.store.limits import Pace, take_submit_turn
 from gateway.store.replan import fresh_submission, retire_unsent
+
+log = get_logger("submissions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,26 @@ class Submissions:
             "renew_leases", claim.submission_id, self._lease_seconds, claim.fence, self._owner
         )
         return count == 1
+
+    @asynccontextmanager
+    async def kept(self, claim: Claim) -> AsyncIterator[None]:
+        """Renew a claim while a call lasts. A lost claim does not stop the call: its answer is evidence too."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._lease_seconds / 3)
+                try:
+                    if not await self.renew(claim):
+                        return
+                except Exception as error:
+                    log.warning("lease not renewed", submission=claim.submission_id, exc_info=error)
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def release(self, claim: Claim) -> None:
         await self._engine.execute("release_submission", claim.submission_id, claim.fence)
@@ -233,10 +258,9 @@ class Submissions:
         """Move the next question about these submissions forward; how many."""
         return await self._engine.execute("ask_now", bank, list(references), at)
 
-    async def ensure_banks(self, banks: Sequence[str]) -> list[str]:
-        """Rows for the configured banks; lifts pauses, because a restart follows a mended fault. Which were lifted."""
+    async def ensure_banks(self, banks: Sequence[str]) -> None:
+        """Rows for the configured banks."""
         await self._engine.execute("ensure_banks", list(banks))
-        return [row["bank"] for row in await self._engine.fetch("lift_pauses", list(banks))]
 
     async def cursor(self, bank: str) -> str:
         row = await self._engine.fetchrow("bank_cursor", bank)
@@ -244,9 +268,6 @@ class Submissions:
 
     async def move_cursor(self, bank: str, cursor: str) -> None:
         await self._engine.execute("move_cursor", bank, cursor)
-
-    async def paused(self) -> dict[str, str]:
-        return {row["bank"]: row["pause_reason"] for row in await self._engine.fetch("paused_banks")}
 
     async def lease(self, name: str) -> int | None:
         """Take or renew a named lease; its fence, or None while another process holds it."""

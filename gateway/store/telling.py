@@ -17,7 +17,7 @@ from gateway.states import State
 from gateway.store import ids
 from gateway.store.consequences import Moving, consequences, never_made, outcome_row
 from gateway.store.engine import Connection, sql, touched
-from gateway.store.foreign import bank_serial, foreign_name
+from gateway.store.foreign import foreign_name
 from gateway.store.hearing import Heard, Recorded
 from gateway.store.history import Ledger
 from gateway.store.replan import replan_lines
@@ -68,10 +68,15 @@ async def write_affirmed(connection: Connection, bank: str, attempts: Sequence[M
         await connection.execute(sql("affirm_attempts"), bank, sorted(fresh))
 
 
-async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]) -> None:
-    """Evidence that moved no state, each with its effect and the payout it speaks of."""
+async def write_kept(
+    connection: Connection, heard: Heard, kept: Sequence[tuple[Evidence, str, int | None]]
+) -> set[str]:
+    """Evidence that is kept beside the state, each with its effect and the payout it speaks of.
+
+    Returns the names under which something was new; the same again is not.
+    """
     if not kept:
-        return
+        return set()
     rows = [
         (
             (foreign_name(item.reference) if effect == "UNMATCHED" and payout is None else item.reference) or "",
@@ -79,16 +84,17 @@ async def write_kept(connection: Connection, heard: Heard, kept: Sequence[tuple[
             effect,
             payout,
             item.reason.value if item.reason else None,
-            foreign_name(item.code) or None,
+            item.code or None,
             item.amount_fen,
-            bank_serial(item.host_reference),
+            item.host_reference,
             item.post_date,
             bytes.fromhex(item.artefact) if item.artefact else None,
         )
         for item, effect, payout in kept
     ]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(sql("keep_evidence"), heard.bank, *columns[:9], heard.at, columns[9])
+    fresh = await connection.fetch(sql("keep_evidence"), heard.bank, *columns[:9], heard.at, columns[9])
+    return {row["reference"] for row in fresh}
 
 
 class Telling:

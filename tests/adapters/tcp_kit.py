@@ -63,11 +63,11 @@ def answering(*answers: bytes) -> RawServer:
 
 
 @contextlib.asynccontextmanager
-async def transport_to(server: RawServer, interval: int = 0, **more: Any) -> AsyncIterator[TcpTransport]:
+async def transport_to(server: RawServer, **more: Any) -> AsyncIterator[TcpTransport]:
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     settings = TcpSettings(**{"host": "localhost", "port": port, "framing": Framing.DIGITS8, **SHORT, **more})
-    transport = TcpTransport(settings, interval)
+    transport = TcpTransport(settings)
     try:
         yield transport
     finally:

@@ -75,14 +75,13 @@ def test_reason_of_a_return(code: str, reason: Reason) -> None:
 
 
 def test_other_money_is_nothing_of_ours() -> None:
-    """A debit, a credit without a return's reason, and a return without our reference prove nothing about anybody."""
+    """A debit, a credit without a return's reason, and what is not booked prove nothing about anybody."""
     returned = "<RtrInf><Rsn><Cd>AC04</Cd></Rsn></RtrInf>"
     for other in (
         entry(f"<NtryDtls>{transaction(FIRST)}</NtryDtls>"),
         entry(f"<NtryDtls>{transaction(FIRST, more=returned)}</NtryDtls>"),
         entry(f"<NtryDtls>{transaction(FIRST, mark='CRDT')}</NtryDtls>", mark="CRDT"),
         entry("", mark="CRDT"),
-        came_back("NOTPROVIDED"),
         came_back(FIRST, status="PDNG"),
     ):
         assert list(make_adapter().parse(notice_file(notification(other)))) == []
@@ -94,6 +93,13 @@ def test_a_return_without_day_or_booking_is_doubt() -> None:
     for booked in (day, host):
         (evidence,) = make_adapter().parse(notice_file(notification(came_back(FIRST, booked=booked))))
         assert (evidence.proof, evidence.reason) == (Proof.IN_DOUBT, Reason.UNKNOWN)
+
+
+def test_a_return_that_names_no_line_is_doubt_with_its_amount() -> None:
+    """Money came back and nobody says whose: told with its amount, and proving nothing of any line."""
+    (evidence,) = make_adapter().parse(notice_file(notification(came_back("NOTPROVIDED"))))
+    assert (evidence.proof, evidence.reason, evidence.reference) == (Proof.IN_DOUBT, Reason.UNKNOWN, None)
+    assert evidence.amount_fen == 60_000
 
 
 def test_a_time_of_booking_is_a_day_of_the_bank() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adapters.contract import Artefact
+from adapters.contract import Artefact, NoTurn, Turn
 from adapters.wire.tcp import (
     AnswerLost,
     AnswerUnusable,
@@ -22,6 +22,7 @@ from adapters.wire.tcp import (
     TcpFault,
     TcpSettings,
     TcpTransport,
+    TurnRefused,
 )
 from adapters.wire.tls import TlsFiles
 from tests.adapters.http_kit import reset
@@ -379,29 +380,48 @@ async def test_connections_are_bounded() -> None:
     assert most == 2
 
 
-async def test_questions_are_paced_and_payments_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two questions lies the agreed interval, whoever asks; a payment does not wait for it."""
-    waits: list[int] = []
-    rest = asyncio.sleep
+async def test_each_question_takes_its_turn_and_a_payment_takes_none() -> None:
+    """Turns are taken one by one before a question's first byte, from those of its own conversation."""
+    taken: list[str] = []
+    names = iter("ab")
 
-    async def sleep(delay: int | None = 0) -> None:
-        if delay:
-            waits.append(round(delay * 1000))
-        await rest(0)
+    def conversation() -> Turn:
+        name = next(names)
 
-    server = answering(*[ANSWER] * 5)
-    async with transport_to(server, interval=600_000) as transport:
-        monkeypatch.setattr(asyncio, "sleep", sleep)
+        async def turn() -> None:
+            taken.append(name)
+
+        return turn
+
+    async with transport_to(answering(*[ANSWER] * 5)) as transport:
+        transport.take_turns_from(conversation)
         async with transport.wire() as wire:
             await send(wire)
-            assert waits == []
+            assert taken == []
             await ask(wire)
-            assert waits == []
+            await ask(wire)
+        async with transport.wire() as wire:
             await ask(wire)
             await send(wire)
-        monkeypatch.undo()
-    assert len(waits) == 1
-    assert 590_000 < waits[0] <= 600_000
+    assert taken == ["a", "a", "b"]
+
+
+async def test_a_question_without_a_turn_is_not_put_and_crosses_nothing() -> None:
+    """Where the login's pace leaves no turn, not a byte leaves: before a payment that proves "nothing was sent"."""
+
+    async def turn() -> None:
+        raise NoTurn
+
+    server = answering(ANSWER)
+    async with transport_to(server) as transport:
+        transport.take_turns_from(lambda: turn)
+        async with transport.wire() as wire:
+            with pytest.raises(TurnRefused) as refused:
+                await ask(wire)
+            assert isinstance(refused.value, NotReached)
+            assert isinstance(refused.value, NoTurn)
+            assert not wire.crossed
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,9 @@ def test_the_runbook_types_commands_that_exist() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["bank paused", "pause lifted at start", "artefact quarantined", "evidence unmatched", "funds do not cover",
-     "callback refused", "statement differs", "step failed"],
+    ["bank paused", "bank still paused", "pause lifted: its configuration has changed", "artefact quarantined",
+     "evidence unmatched", "money unexplained", "funds do not cover", "callback refused", "statement differs",
+     "step failed"],
 )  # fmt: skip
 def test_the_runbook_quotes_log_lines_that_are_written(message: str) -> None:
     """Whoever searches the log for what the runbook quotes finds it, with the keys that it names."""

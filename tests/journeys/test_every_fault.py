@@ -1,7 +1,7 @@
 """Everything that four simulated banks can do wrong, each at one in ten: nobody is paid twice, missed or told wrongly.
 
-Some of it pauses a bank (a refusal for form or signature), and a pause is lifted by a restart: whenever a bank is
-paused, the gateway is killed and started again.
+Some of it pauses a bank (a refusal for form or signature), and a pause outlives a restart: whenever a bank is paused,
+the gateway is killed and started again, and an operator resumes it.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ async def test_a_file_that_was_taken_is_not_refused_for_its_format(files: Gatewa
     await files.answer(whole(files, "IN_PROCESS"))
     await files.answer(whole(files, "NOT_TAKEN", reason="FORMAT"))
     assert await files.buckets() == {"in_doubt": 2}
-    await files.store.submissions.ensure_banks(["rcc_file"])
+    await files.store.pauses.resume(["rcc_file"])
     assert await sent_again(files) == 1
 
 
@@ -192,7 +192,7 @@ async def test_a_bank_that_has_what_it_refused_stops_the_new_file(gateway: Gatew
     for _ in range(2):
         await gateway.answer(whole(gateway, proof))
         assert await gateway.buckets() == {"conflict": 2}
-    await gateway.store.submissions.ensure_banks(["rcc_file"])
+    await gateway.store.pauses.resume(["rcc_file"])
     assert await sent_again(gateway) == 1
 
 

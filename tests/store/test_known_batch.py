@@ -21,4 +21,4 @@ async def test_a_known_batch_number_makes_one_file_doubtful_not_the_bank_deaf(ga
     gateway.bank.submits = known
     await gateway.pay(1)
     assert await gateway.buckets() == {"in_doubt": 1}
-    assert await gateway.store.submissions.paused() == {}
+    assert await gateway.store.pauses.paused() == {}

@@ -257,7 +257,7 @@ async def test_a_format_refusal_pauses_the_bank_and_makes_no_receipt(gateway: Ga
     assert len(gateway.bank.sent) == 1
     assert await gateway.buckets() == {"queued": 2}
     assert await gateway.outcomes() == []
-    assert await gateway.store.submissions.ensure_banks(["rcc_file"]) == ["rcc_file"]
+    assert [row["pause_reason"] for row in await gateway.store.pauses.resume(["rcc_file"])] == ["FORMAT"]
     await gateway.send()
     assert gateway.bank.references() == before * 2
     assert await gateway.buckets() == {"in_flight": 2}
@@ -273,7 +273,7 @@ async def test_other_bytes_under_our_reference_stop_the_bank(gateway: Gateway) -
     gateway.bank.submits = other_digest
     await gateway.pay(2)
     assert await gateway.buckets() == {"in_doubt": 2}
-    assert await gateway.store.submissions.paused() == {"rcc_file": "DUPLICATE"}
+    assert await gateway.store.pauses.paused() == {"rcc_file": "DUPLICATE"}
 
 
 async def test_short_funds_at_the_bank_wait_and_travel_again_unchanged(gateway: Gateway) -> None:

@@ -100,3 +100,35 @@ async def test_a_part_that_was_put_back_leaves_the_rest_held(gateway: Gateway) -
     await state(gateway, TODAY + DAY, entry(first, "RETURN", 1, host_reference="R"))
     assert ("NOT_PAID", first, 10_000, None) in await differences(gateway)
     assert await later(gateway) == 1
+
+
+@pytest.mark.parametrize("same_day", [False, True])
+async def test_a_refused_line_that_is_debited_and_put_back_contradicts_nothing(
+    gateway: Gateway, same_day: bool
+) -> None:
+    """Refused, debited with its file, put back under its own reference: no freeze, the order for it is taken."""
+    await gateway.pay(1)
+    refused = gateway.reference_of(1)
+    await gateway.answer(rejected(gateway, 1))
+    back = entry(refused, "RETURN", host_reference="R1")
+    await state(gateway, TODAY, entry(refused), *([back] if same_day else []))
+    if not same_day:
+        await state(gateway, TODAY + DAY, back)
+    assert await differences(gateway) == []
+    assert await gateway.buckets() == {"failed": 1}
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    assert await later(gateway) == 2
+
+
+@pytest.mark.parametrize(("debited", "amount_fen"), [(False, 10_000), (True, 9_999)])
+async def test_what_comes_back_of_a_refused_line_unasked_for_freezes_it(
+    gateway: Gateway, debited: bool, amount_fen: int
+) -> None:
+    """Money under a refused line that was never seen leaving, or not all of it: somebody was paid, people decide."""
+    await gateway.pay(1)
+    refused = gateway.reference_of(1)
+    await gateway.answer(rejected(gateway, 1))
+    if debited:
+        await state(gateway, TODAY, entry(refused))
+    await state(gateway, TODAY + DAY, entry(refused, "RETURN", amount_fen))
+    assert await gateway.buckets() == {"conflict": 1}

@@ -20,7 +20,7 @@ async def test_a_retired_file_that_is_debited_beside_its_successor_is_a_differen
     """Refused for its format, paid as a new file, and both are debited in full: twice the money, and it is told."""
     gateway.bank.submits = refuse(Reason.FORMAT)
     await gateway.pay(2)
-    await gateway.store.submissions.ensure_banks(["rcc_file"])
+    await gateway.store.pauses.resume(["rcc_file"])
     gateway.bank.submits = kit.received
     await gateway.send()
     (was, old), (is_now, new) = await submissions(gateway)
@@ -76,3 +76,21 @@ async def test_what_was_refused_and_came_back_line_by_line_is_no_difference(gate
     await state(gateway, TODAY + DAY, entry(gateway.reference_of(1), "RETURN"))
     await state(gateway, TODAY + 3 * DAY)
     assert await differences(gateway, resolved=True) == []
+    assert await gateway.buckets() == {"failed": 1, "credited": 2}
+
+
+async def test_a_retired_file_whose_debit_alone_is_stated_freezes_its_lines(gateway: Gateway) -> None:
+    """Not taken for its format, debited all the same: its lines, in a new file by now, do not travel and are named."""
+    gateway.bank.submits = refuse(Reason.FORMAT)
+    await gateway.pay(2)
+    await gateway.store.pauses.resume(["rcc_file"])
+    gateway.bank.submits = kit.received
+    (was, old), (waits, _) = await submissions(gateway)
+    assert (was, waits) == ("RETIRED", "PLANNED")
+    await state(gateway, TODAY, entry(None, submission=old, amount_fen=20_000))
+    lines = sorted(gateway.bank.sent[0].references)
+    assert await differences(gateway) == [("AMOUNT", old, 20_000, 0), *(("NOT_PAID", r, 10_000, None) for r in lines)]
+    assert await later(gateway) == 1
+    await state(gateway, TODAY + DAY, entry(None, "RETURN", submission=old, amount_fen=20_000))
+    assert [kind for kind, *_ in await differences(gateway)] == []
+    assert await later(gateway) == 2

@@ -53,7 +53,7 @@ class Snapshot:
     lists_waiting: int
     conflict: int  # frozen payouts, by the gateway's metrics: their batches issue no final report
     reports_open: int  # batches without a final report that is empty of open payouts
-    paused: int  # banks to which nothing is sent, by the gateway's metrics, until it is started again
+    paused: int  # banks to which nothing is sent, by the gateway's metrics, until somebody resumes them
 
     @property
     def settled(self) -> bool:
@@ -84,7 +84,7 @@ class Run:
     limit_seconds: float = 115
     restart_after: float = 0.3  # real seconds, never money
     steady_seconds: float = STEADY_SECONDS  # how long rest has to last; real, never money
-    lift_pauses: bool = False  # start the gateway again whenever a bank is paused
+    lift_pauses: bool = False  # whenever a bank is paused: start the gateway again, and resume them
     await_notices: bool = True  # they sleep from nine in the evening until half past nine
     started: float = field(default_factory=time.monotonic)
     kills: int = 0
@@ -111,6 +111,7 @@ class Run:
                 last_notice, notices = now, seen.notices
             if self.lift_pauses and seen.paused and killer.done():
                 await self._start_again()
+                await asyncio.to_thread(self.world.resume_banks)
             if not seen.settled or not killer.done():
                 settled_at = None
             elif settled_at is None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import tomllib
@@ -123,6 +124,11 @@ class World:
 
     def start_gateway(self) -> None:
         self.children["gateway"].start()
+
+    def resume_banks(self) -> None:
+        """As an operator who has mended whatever a bank refused."""
+        command = [sys.executable, "-m", "gateway", "resume", *BANKS, "--config", str(self.config)]
+        subprocess.run(command, env={**os.environ, **self.environment}, check=True, capture_output=True, timeout=60)
 
     def wait_for_gateway(self, timeout: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + timeout

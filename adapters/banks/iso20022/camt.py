@@ -49,11 +49,11 @@ class _Entry:
 
 
 def notified(message: Node, artefact: str) -> list[Evidence]:
-    """What the entries of a camt.054 prove: returns."""
+    """What the entries of a camt.054 prove: returns; and that something came back, where no line is named."""
     found: list[_Booked] = []
     for notification in message.all("Ntfctn"):
         found += [each for entry in _entries(notification) for each in entry.movements]
-    return _returns(found, artefact)
+    return _returns(found, artefact) + [_unnamed(each, artefact) for each in found if _is_unnamed(each)]
 
 
 def stated(message: Node, day: dt.date, artefact: str) -> tuple[Statement, list[Evidence]]:
@@ -121,6 +121,15 @@ def _return(found: _Booked, artefact: str) -> Evidence:
         post_date=found.post_date,
         artefact=artefact,
     )
+
+
+def _is_unnamed(found: _Booked) -> bool:
+    return found.returned and found.reference is None
+
+
+def _unnamed(found: _Booked, artefact: str) -> Evidence:
+    """Money came back, and nobody says whose: no line moves, people look."""
+    return replace(_return(found, artefact), proof=Proof.IN_DOUBT, reason=Reason.UNKNOWN)
 
 
 # --- entries that add up ---------------------------------------------------------------------------------------------

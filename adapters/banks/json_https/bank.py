@@ -112,6 +112,8 @@ class JsonHttpsBank:
             max_in_flight=agreed.max_in_flight,
             submit_interval_milliseconds=agreed.submit_interval_milliseconds,
             probe_interval_milliseconds=agreed.probe_interval_milliseconds,
+            questions_at_once=2
+            + agreed.max_lines // agreed.items_per_page,  # the head, full pages, and one that is not
             refuses_whole_file=False,
             can_cancel=False,
             callback_is_proof=agreed.callback_is_proof,

@@ -41,7 +41,7 @@ REFERENCE_LENGTH: Final = 26
 
 
 def transport_of(settings: XmlTcpSettings) -> TcpTransport:
-    return TcpTransport(settings.tcp, settings.probe_interval_milliseconds)
+    return TcpTransport(settings.tcp)
 
 
 class XmlTcpBank:
@@ -89,6 +89,7 @@ class XmlTcpBank:
             max_in_flight=agreed.max_in_flight,
             submit_interval_milliseconds=agreed.submit_interval_milliseconds,
             probe_interval_milliseconds=agreed.probe_interval_milliseconds,
+            questions_at_once=max(1 + agreed.lines_asked_singly, agreed.questions_per_collection),
             refuses_whole_file=False,  # a malformed package as a whole; a line that cannot be paid, alone
             can_cancel=False,
             opens=agreed.opens,

@@ -125,6 +125,7 @@ class World:
         self._owners += 1
         store = Store(engine, f"process-{self._owners}", LEASE_SECONDS)
         self.do(store.submissions.ensure_banks([self.bank.name]))
+        self.do(store.pauses.resume([self.bank.name]))  # who starts a process again here has mended what was refused
         gateway = kit.assemble(store, self.bank, self._config, self._tables, self.clock, self._vault, self._key)
         return Process(Life(engine), gateway)
 
@@ -183,7 +184,7 @@ class World:
         """Quiet: nothing is lost any more, the bank decides and publishes everything, time passes."""
         for who in range(2):
             self.go_on(who)
-            self.do(self.processes[who].gateway.store.submissions.ensure_banks([self.bank.name]))
+            self.do(self.processes[who].gateway.store.pauses.resume([self.bank.name]))
         self.bank.answer, self.bank.asked = Answer.RECEIVED, "truth"
         books = self.read()
         for number in range(rounds):

@@ -41,6 +41,14 @@ JOIN payouts p USING (payout_id)
 JOIN batches b ON b.batch_no = s.batch_no
 WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
 
+-- name: debited_lines
+-- Which of these lines a statement shows as debited, under their own reference or in one sum with their submission.
+SELECT reference FROM statement_entries WHERE bank = $1 AND reference = ANY($2::text[]) AND booking = 'DEBIT'
+UNION
+SELECT a.reference FROM attempts a JOIN submissions s USING (submission_id)
+JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL AND e.booking = 'DEBIT'
+WHERE a.bank = $1 AND a.reference = ANY($2::text[]);
+
 -- name: inheriting_attempts
 -- References of the attempts that have no state of their own: what is said of the whole submission is said of them.
 SELECT reference FROM attempts WHERE submission_id = $1 AND state IS NULL ORDER BY seq;
@@ -72,14 +80,14 @@ WHERE a.submission_id = u.submission_id AND a.seq = u.seq AND a.state IS NOT DIS
 UPDATE attempts SET affirmed = true WHERE bank = $1 AND reference = ANY($2::text[]) AND NOT affirmed;
 
 -- name: keep_evidence
--- Keep evidence that moved no state; the same again is nothing new.
+-- Keep evidence beside the state; the same again is nothing new.
 INSERT INTO evidence (bank, reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference,
                       post_date, artefact, recorded_at)
 SELECT $1, u.* , $11
 FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::text[],
             $10::date[], $12::bytea[])
      AS u(reference, proof, effect, payout_id, reason, bank_code, amount_fen, host_reference, post_date, artefact)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING RETURNING reference;
 
 -- name: freeze_payouts
 -- A contradiction freezes the payout; the first one's time stays.
@@ -99,17 +107,6 @@ SET state = u.state, open_lines = u.open_lines,
 FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[])
      AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
 WHERE s.submission_id = u.submission_id;
-
--- name: pause_bank!
--- Stop sending to a bank until somebody looked; the first reason stays.
-INSERT INTO banks (bank, paused_at, pause_reason) VALUES ($1, $2, $3)
-ON CONFLICT (bank) DO UPDATE SET paused_at = coalesce(banks.paused_at, EXCLUDED.paused_at),
-                                 pause_reason = coalesce(banks.pause_reason, EXCLUDED.pause_reason);
-
--- name: lift_pauses
--- A restart after the fault was mended sends again.
-UPDATE banks SET paused_at = NULL, pause_reason = NULL WHERE bank = ANY($1::text[]) AND paused_at IS NOT NULL
-RETURNING bank;
 
 -- name: insert_artefact
 -- Keep what a bank gave us, once per name and content.

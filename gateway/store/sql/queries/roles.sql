@@ -55,7 +55,7 @@ BEGIN
             watch_until, lease_owner, lease_until, fence, acknowledgement_due_at) ON submissions',
         'UPDATE (submission_id, live, state, reason, bank_code, host_reference, post_date, artefact, settled_at,
             credited_at, return_host_reference, returned_at, affirmed) ON attempts',
-        'UPDATE (collected_to, paused_at, pause_reason, next_submit_at, next_probe_at) ON banks',
+        'UPDATE (collected_to, paused_at, pause_reason, pause_configuration, next_submit_at, next_probe_at) ON banks',
         'UPDATE (sealed, loaded_at) ON account_bindings',
         'UPDATE (outcomes, state, sealed, due_at, tries, sent_at, lease_owner, lease_until, fence) ON notices',
         'UPDATE (published_at) ON outbox',

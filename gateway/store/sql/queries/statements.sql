@@ -79,8 +79,8 @@ ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, hos
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_sums_of_unpaid!
--- Lines in a sum that was booked though they were never sent, or though the bank refused them and kept their part.
--- The first at once; the second two days after the debit and the refusal (looked for in the fortnight after it).
+-- Lines in a sum that was booked though they were never sent, or left its file for another when the bank had refused it,
+-- or though the bank refused them and kept their part. The first two at once; the last two days after the debit and the refusal (looked for in the fortnight after it).
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
                                    booked_fen, host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
@@ -92,6 +92,13 @@ FROM (
     JOIN attempts a ON a.submission_id = s.submission_id
     WHERE n.statement_no = $1 AND n.reference IS NULL AND n.booking = 'DEBIT'
       AND coalesce(a.state, s.state) IN ('PLANNED', 'RENDERED', 'DEFERRED')
+    UNION ALL
+    SELECT a.reference, a.payout_id, a.amount_fen, s.submission_id, n.bank, NULL
+    FROM statement_entries n
+    JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank AND s.state = 'RETIRED'
+    JOIN moved_lines m ON m.submission_id = s.submission_id
+    JOIN attempts a ON a.reference = m.reference AND a.bank = s.bank
+    WHERE n.statement_no = $1 AND n.reference IS NULL AND n.booking = 'DEBIT' AND a.credited_at IS NULL
     UNION ALL
     SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, n.day - 2
     FROM statements n JOIN submissions s ON s.bank = n.bank JOIN attempts a ON a.submission_id = s.submission_id
@@ -225,7 +232,7 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
         OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
-                                            AND b.booked_fen = b.paid_fen))
+                                            AND b.paid_fen IN (b.booked_fen, b.booked_fen - b.back_fen)))
     WHEN 'NOT_PAID' THEN
         EXISTS (SELECT 1 FROM attempts a
                 WHERE a.reference = d.reference AND a.bank = d.bank AND a.credited_at IS NOT NULL)

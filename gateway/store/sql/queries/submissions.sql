@@ -178,10 +178,6 @@ INSERT INTO banks (bank) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 -- Collected up to here.
 UPDATE banks SET collected_to = $2 WHERE bank = $1;
 
--- name: paused_banks
--- Banks to which nothing is sent at present, and why.
-SELECT bank, pause_reason FROM banks WHERE paused_at IS NOT NULL;
-
 -- name: ask_now!
 -- Something happened at the bank: ask about these submissions at once.
 UPDATE submissions SET probe_at = $3
