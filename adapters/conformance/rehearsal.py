@@ -143,7 +143,8 @@ class Received:
     """One submission as the bank reads it: what stands in its head, not what the lines add up to.
 
     ``same`` is what has to be equal when the bank is sent it again: the whole payload, mostly; without a flag
-    "this is a resend" or a time of sending where the bank's format has one in the head.
+    "this is a resend" or a time of sending where the bank's format has one in the head. ``resend`` is what such a flag
+    says, and None where the bank has none.
     """
 
     reference: str
@@ -151,6 +152,7 @@ class Received:
     total_fen: int
     lines: tuple[ReceivedLine, ...]
     same: bytes
+    resend: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -54,6 +54,7 @@ class Room:
     def __init__(self, kit: Kit, bank: Bank, settings: Any) -> None:
         self.kit = kit
         self.bank = bank
+        self._settings = settings
         self.adapter: BankAdapter = kit.profile.adapter(kit.name, settings)
         self.transport: Transport = kit.profile.transport(settings)
         self.can: Capabilities = self.adapter.capabilities()
@@ -67,6 +68,13 @@ class Room:
     @property
     def record(self) -> Record:
         return self.bank.record
+
+    async def restart(self) -> None:
+        """As after a crash: another adapter and transport. What only the old ones remembered is gone; what the core
+        keeps (bytes, cursor, artefacts) is not."""
+        await asyncio.wait_for(self.transport.close(), HANG_SECONDS)
+        self.adapter = self.kit.profile.adapter(self.kit.name, self._settings)
+        self.transport = self.kit.profile.transport(self._settings)
 
     # -- writing
 

@@ -193,7 +193,8 @@ class XmlTcpRehearsal:
             for item in items
         )
         same = request.body.replace(b"<RESEND>Y</RESEND>", b"<RESEND>N</RESEND>", 1)
-        return Received(batch["BATCHNO"], int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"]), lines, same)
+        resend = asked.head["RESEND"] == "Y"
+        return Received(batch["BATCHNO"], int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"]), lines, same, resend)
 
     def _asked(self, request: Request) -> _Asked:
         payload = request.body[len(self.framed(b"")) :]
