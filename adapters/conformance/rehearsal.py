@@ -38,7 +38,8 @@ The four methods
 
 A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)`` and
 ``framed(payload)``, and ``is_private(configured)`` where its line may go without TLS; a bank of files has
-``directories``, those that it keeps before anything arrives.
+``directories``, those that it keeps before anything arrives. A bank that signs adds what its channel promises:
+``forged(told)``, ``is_bound(request)``, ``sealed(artefact)``.
 
 How each kind of bank is asked
 ------------------------------
@@ -68,7 +69,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from adapters.contract import Line, Submission
+from adapters.contract import Artefact, Line, Submission
 
 
 class Kind(StrEnum):
@@ -297,6 +298,32 @@ class RehearsesCallbacks(Protocol):
 
     def callback(self, told: Told) -> Request:
         """A genuine callback that says ``told.lines`` of ``told.submission``, signed as the bank signs."""
+
+
+@runtime_checkable
+class RehearsesForgeries(Protocol):
+    """What a bank adds whose answers on the line bear a signature or a MAC."""
+
+    def forged(self, told: Told) -> Mapping[str, Reply]:
+        """``answer(told)`` as somebody gives it who has not the bank's key, or who changed it on its way: each under
+        the words for what is wrong with it ("no signature", "another key", "a changed amount"). Not Kind.SFTP."""
+
+
+@runtime_checkable
+class RehearsesBoundAnswers(Protocol):
+    """What a bank adds whose answers bear something of their question: a nonce, a number that is used once."""
+
+    def is_bound(self, request: Request) -> bool:
+        """Whether the answer to this request can be told from the answer to an earlier one that asked the same."""
+
+
+@runtime_checkable
+class RehearsesSeals(Protocol):
+    """What a bank adds whose files, or pages that are kept, bear a digest, a signature or a MAC."""
+
+    def sealed(self, artefact: Artefact) -> Sequence[tuple[int, int]]:
+        """Which bytes of what the adapter collected its seal covers: from, and up to; none where it has no seal. The
+        seal itself is covered."""
 
 
 @runtime_checkable

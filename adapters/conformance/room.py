@@ -63,6 +63,7 @@ class Room:
         self.booked: list[StatementEntry] = []  # what statements said that were heard in this room
         self.written: dict[str, tuple[Line, ...]] = {}
         self.rendered: Rendered | None = None
+        self.renderings: list[Rendered] = []
         self.last_raised: Exception | None = None  # out of submit
 
     @property
@@ -97,6 +98,7 @@ class Room:
     def render_as(self, head: Submission, lines: Sequence[Line]) -> Rendered:
         rendered = self.adapter.render(head, lines, people.AT)
         self.written[rendered.submission] = tuple(lines)
+        self.renderings.append(rendered)
         self.kit.watch.show(rendered)
         return rendered
 

@@ -28,7 +28,7 @@ from adapters.conformance import (
     Site,
     Told,
 )
-from adapters.contract import Line, Submission
+from adapters.contract import Artefact, Line, Submission
 from schemas.masked import AccountNumber, IdNumber, PersonName
 
 _SAMPLE: Final = Path(__file__).parent / "recorded" / "DF1001_request.bin"
@@ -102,6 +102,7 @@ _ITEM: Final = re.compile(
     + "(?:<BANKNO>(?P<BANKNO>[0-9]{12})</BANKNO>)?</ITEM>",
     re.DOTALL,
 )
+_SEALED: Final = re.compile(rb"<MAC>.{64}</MAC>|<BODY.*?</BANK>", re.DOTALL)
 _FIELD: Final = re.compile(r"<([A-Z]+)>([^<>]*)</\1>")
 _WHO: Final = {"VERSION": "version", "CHANNEL": "channel", "CORPNO": "corporation"}
 _WIDTHS: Final = {"PAYNAME": 60, "SUMMARY": 20, "ACCNAME": 100}  # bytes
@@ -242,9 +243,9 @@ class XmlTcpRehearsal:
 
     def _lines(self, asked: _Asked, told: Told, reference: str | None) -> bytes:
         """DF1002 lists every line of a batch, DF1003 one."""
-        batch = asked.fields["BATCHNO"]
-        if told.submission is None or told.submission.reference != batch:
+        if told.submission is None:
             return self._reply(asked, *_NOT_FOUND)
+        batch = told.submission.reference  # which is what was asked about, unless the bank mixes two up
         said = {each.line.reference: each for each in told.lines}
         rows = [
             line_item(told, line, said.get(line.reference))
@@ -299,6 +300,28 @@ class XmlTcpRehearsal:
         )
         start = f'<?xml version="1.0" encoding="{encoding.upper()}"?><BANK><HEAD>{head}</HEAD>'.encode(encoding)
         return self.framed(start + body + b"</BANK>")
+
+    # What the channel promises
+
+    def forged(self, told: Told) -> dict[str, bytes]:
+        document = self.answer(told)[len(self.framed(b"")) :]
+        before, rest = document.split(b"<MAC>", 1)
+        head, body = rest[64:].split(b"<BODY", 1)
+        inner = b"<BODY" + body.removesuffix(b"</BANK>")
+        stranger = hmac.new(_KEY[::-1], inner, "sm3").hexdigest().encode("ascii")
+        longer = document.replace(b"<BODY/>", b"<BODY></BODY>").replace(b"<AMT>", b"<AMT>1", 1)
+        return {
+            "no MAC": self.framed(before + head.removeprefix(b"</MAC>") + b"<BODY" + body),
+            "the MAC of another key": self.framed(before + b"<MAC>" + stranger + head + b"<BODY" + body),
+            "a BODY changed under its MAC": self.framed(longer),
+        }
+
+    def is_bound(self, request: Request) -> bool:
+        """A question has a REQSEQ of its own; both transmissions of a batch have the same."""
+        return self._asked(request).head["TRCODE"] != "DF1001"
+
+    def sealed(self, artefact: Artefact) -> list[tuple[int, int]]:
+        return [each.span() for each in _SEALED.finditer(artefact.content)]
 
     def golden(self) -> Golden:
         """``recorded/DF1001_request.bin`` is the sample of the manual, but for REQSEQ: the bank only wants it the same
