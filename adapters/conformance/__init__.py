@@ -7,6 +7,7 @@ faults; so the point of no return is really passed or not passed. What only the 
 """
 
 from adapters.conformance.rehearsal import (
+    BUSINESS_DAY,
     CannotSay,
     Files,
     Golden,
@@ -31,6 +32,7 @@ from adapters.conformance.rehearsal import (
 )
 
 __all__ = [
+    "BUSINESS_DAY",
     "CannotSay",
     "Files",
     "Golden",

@@ -108,7 +108,7 @@ class CannotSay(Exception):
     """This bank has no words for an occasion; the text is the reason, for people, from the bank's manual."""
 
 
-BUSINESS_DAY: Final = dt.date(2026, 11, 24)  # the bank's, on which everything in a run happens
+BUSINESS_DAY: Final = dt.date(2026, 11, 24)  # the bank's: of every submission, and of the first booking of each line
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -173,7 +173,8 @@ class Said:
 @dataclass(frozen=True, slots=True, repr=False)
 class Told:
     """What the bank is to say now. ``submission`` is None when it has none, or claims so; ``arrived`` is the request
-    or file in which it came."""
+    or file in which it came. ``day`` is the bank's today, on which it writes: BUSINESS_DAY, or days later when it tells
+    of a return. What it booked before keeps its day and its host reference, however often it is told."""
 
     occasion: Occasion
     submission: Received | None

@@ -265,7 +265,7 @@ class Room:
             return None
         evidence = self.parse(callback.artefact)
         require(evidence is not None, "a genuine callback was verified and is then Unreadable")
-        return Heard("callback", evidence or [])
+        return Heard("callback", evidence or [], counts=self.can.callback_is_proof)
 
     def forget(self) -> None:
         """The bank has nothing any more, as if the submission had been lost on its way."""

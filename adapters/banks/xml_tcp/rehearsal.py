@@ -274,7 +274,7 @@ class XmlTcpRehearsal:
         day = dt.date.fromisoformat(fields["DATE"])
         if day > told.day:
             return self._reply(asked, *_NOT_READY)
-        booked = [each for each in bookings(told.lines) if post_date(told, each[2]) == day]
+        booked = [each for each in bookings(told.lines) if post_date(each[2]) == day]
         if not booked or told.submission is None:
             return self._reply(asked, *_NOT_FOUND)
         rows = [booked_item(told, said, booking, KIND=kind) for said, kind, booking in booked]

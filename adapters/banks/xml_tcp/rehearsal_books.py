@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from adapters.conformance import Occasion, ReceivedLine, Said, Told
+from adapters.conformance import BUSINESS_DAY, Occasion, ReceivedLine, Said, Told
 
 # STATUS, CODE and text of a line. One that came back keeps status 2: DF1004 tells of the return.
 _LINE: Final = {
@@ -38,8 +38,8 @@ def line_item(told: Told, line: ReceivedLine, said: Said | None) -> str:
         + field("STATUS", status)
         + field("CODE", code)
         + field("MSG", (said.text if said else "") or text)
-        + field("POSTDATE", f"{post_date(told, booking):%Y%m%d}" if booked else "")
-        + field("HOSTREF", host_reference(told, said, booking) if said and booked else "")
+        + field("POSTDATE", f"{post_date(booking):%Y%m%d}" if booked else "")
+        + field("HOSTREF", host_reference(said, booking) if said and booked else "")
     )
 
 
@@ -50,8 +50,8 @@ def booked_item(told: Told, said: Said, booking: int, **between: str) -> str:
         + field("REF", said.line.reference)
         + field("AMT", yuan(said.amount_fen))
         + "".join(field(name, value) for name, value in between.items())
-        + field("POSTDATE", f"{post_date(told, booking):%Y%m%d}")
-        + field("HOSTREF", host_reference(told, said, booking))
+        + field("POSTDATE", f"{post_date(booking):%Y%m%d}")
+        + field("HOSTREF", host_reference(said, booking))
     )
 
 
@@ -64,13 +64,13 @@ def bookings(lines: Sequence[Said]) -> Iterator[tuple[Said, str, int]]:
             yield said, "C", said.booking
 
 
-def post_date(told: Told, booking: int) -> dt.date:
+def post_date(booking: int) -> dt.date:
     """Each further booking of a line is a day later."""
-    return told.day + dt.timedelta(days=booking - 1)
+    return BUSINESS_DAY + dt.timedelta(days=booking - 1)
 
 
-def host_reference(told: Told, said: Said, booking: int) -> str:
-    return f"H{told.day:%Y%m%d}{booking:03d}{said.number:03d}"
+def host_reference(said: Said, booking: int) -> str:
+    return f"H{BUSINESS_DAY:%Y%m%d}{booking:03d}{said.number:03d}"
 
 
 def listed(rows: Sequence[str]) -> str:

@@ -170,6 +170,6 @@ async def started_anew(kit: Kit) -> None:
 
 def _end(room: Room, line: int, news: list[list[Heard]]) -> tuple[str, bool]:
     payee = room.received().lines[line]
-    evidence = [each for heard in news for way in heard for each in way.of(payee.reference)]
+    evidence = [each for heard in news for way in heard if way.counts for each in way.of(payee.reference)]
     outcome = room.kit.core.outcome(evidence, payee.reference, payee.amount_fen)
     return outcome.state, outcome.conflict

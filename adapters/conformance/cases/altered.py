@@ -25,7 +25,6 @@ from adapters.conformance.rehearsal import (
     ReceivedLine,
     RehearsesBoundAnswers,
     RehearsesForgeries,
-    RehearsesSeals,
     Reply,
     Request,
     Said,
@@ -33,11 +32,10 @@ from adapters.conformance.rehearsal import (
 )
 from adapters.conformance.room import Room
 from adapters.conformance.tree import FileBank
-from adapters.contract import AnswerKind, Artefact
+from adapters.contract import AnswerKind
 
 _OF_A_SUBMISSION = (Occasion.FORMAT_REFUSED, Occasion.FUNDS_SHORT, Occasion.TAKEN)
 _MOST_QUESTIONS = 6
-_ALTERATIONS = 200
 
 
 # --- about another submission ----------------------------------------------------------------------------------------
@@ -46,7 +44,6 @@ _ALTERATIONS = 200
 @case(
     "answer-of-another",
     "An answer that is about another submission, whoever mixed them up, closes nothing and frees nothing.",
-    essential=True,
 )
 async def answer_of_another(kit: Kit) -> None:
     if kit.rehearsal.kind is Kind.SFTP:
@@ -97,17 +94,14 @@ async def _reply_of_another(kit: Kit, occasion: Occasion, *, crossed: bool) -> b
 
 async def _results_of_another(kit: Kit, *, crossed: bool) -> int:
     """Each answer to a question in turn: all lines of the other are credited, and of ours the bank knows nothing."""
-    tried, questions = 0, 1
-    place = 0
+    tried, questions, place = 0, 1, 0
     while place < min(questions, _MOST_QUESTIONS):
         async with _beside_another(kit) as (room, between, other):
             credited = tuple(
                 Said(line, number, Occasion.CREDITED, line.amount_fen)
                 for number, line in enumerate(_lines_of(other), start=1)
             )
-            theirs: list[Exchange] = []
-            if crossed:
-                theirs = await _their_answers(room, between, credited)
+            theirs = await _their_answers(room, between, credited) if crossed else []
             await room.submit()
 
             def instead(exchange: Exchange) -> Reply:
@@ -277,41 +271,6 @@ async def _forged_results(kit: Kit, forger: RehearsesForgeries, way: str, occasi
                 found = Heard("collect", (await room.collect(may_raise=True)).evidence)
                 expect.teaches_nothing(found, f"when what the bank publishes has {way}")
         place += 1
-
-
-# --- changed where it is kept ----------------------------------------------------------------------------------------
-
-
-@case("artefact-altered", "A file or page that was changed in one place under its seal yields nothing at all.")
-async def artefact_altered(kit: Kit) -> None:
-    seals = kit.rehearsal
-    if not isinstance(seals, RehearsesSeals):
-        raise NotApplicable("what this bank publishes bears no seal of its own (sealed)")
-    tried = 0
-    async with kit.room() as room:
-        await room.answer_to_submission(Occasion.TAKEN)
-        last = Occasion.RETURNED if room.can.return_horizon_days else Occasion.CREDITED
-        await room.results(
-            room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1), room.said(last, line=2, booking=2)
-        )
-        for artefact, _ in (await room.collect()).artefacts:
-            require(room.parse(artefact) is not None, "the artefact as it was collected is Unreadable")
-            places = [at for start, end in seals.sealed(artefact) for at in range(start, end)]
-            for at in places[:: max(1, len(places) // _ALTERATIONS)]:
-                if (changed := _changed(artefact, at)) is not None:
-                    tried += 1
-                    require(room.parse(changed) is None, f"an artefact changed at byte {at} under its seal is believed")
-    if not tried:
-        raise Broken("the rehearsal names no byte that a seal covers (sealed)")
-
-
-def _changed(artefact: Artefact, at: int) -> Artefact | None:
-    """Another digit for a digit, another letter for a letter: what stays well-formed. None for anything else."""
-    old = artefact.content[at : at + 1]
-    if not (old.isalnum() and old.isascii()):
-        return None
-    new = {b"9": b"0", b"z": b"a", b"Z": b"A", b"f": b"a"}.get(old) or bytes([old[0] + 1])
-    return Artefact.of(artefact.name, artefact.content[:at] + new + artefact.content[at + 1 :])
 
 
 def _between(room: Room) -> Between:
