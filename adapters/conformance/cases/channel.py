@@ -193,16 +193,20 @@ async def probe_read_only(kit: Kit) -> None:
     async with kit.room() as room:
         await room.submit()
         arrivals, changes = len(room.record.arrivals), list(room.record.changes)
-        for come in ("before", "after"):
+        for occasion in (Occasion.TAKEN, Occasion.RESULTS, None):
             questions = room.record.questions
             await room.probe()
             require(room.record.questions > questions, "probe() asked the bank nothing")
             require(len(room.record.arrivals) == arrivals, "probe() sent something that pays")
             require(
                 room.record.changes == changes,
-                f"probe() wrote, renamed or removed something at the bank {come} results came",
+                "probe() wrote, renamed or removed something at the bank"
+                + (" before" if occasion else " after")
+                + " results came",
             )
-            room.bank.script.on_question = Occasion.RESULTS
+            if occasion is None:
+                break
+            room.bank.script.on_question = occasion
             room.bank.script.lines = (room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1))
             if isinstance(room.bank, FileBank):
                 room.bank.speak()
