@@ -7,6 +7,7 @@ faults; so the point of no return is really passed or not passed. What only the 
 """
 
 from adapters.conformance.rehearsal import (
+    BUSINESS_DAY,
     CannotSay,
     Files,
     Golden,
@@ -16,10 +17,13 @@ from adapters.conformance.rehearsal import (
     Received,
     ReceivedLine,
     Rehearsal,
+    RehearsesBoundAnswers,
     RehearsesCallbacks,
     RehearsesFiles,
+    RehearsesForgeries,
     RehearsesFrames,
     RehearsesPrivateLines,
+    RehearsesSeals,
     Reply,
     Request,
     Said,
@@ -28,6 +32,7 @@ from adapters.conformance.rehearsal import (
 )
 
 __all__ = [
+    "BUSINESS_DAY",
     "CannotSay",
     "Files",
     "Golden",
@@ -37,10 +42,13 @@ __all__ = [
     "Received",
     "ReceivedLine",
     "Rehearsal",
+    "RehearsesBoundAnswers",
     "RehearsesCallbacks",
     "RehearsesFiles",
+    "RehearsesForgeries",
     "RehearsesFrames",
     "RehearsesPrivateLines",
+    "RehearsesSeals",
     "Reply",
     "Request",
     "Said",

@@ -70,7 +70,7 @@ def each_way(heard: Iterable[Heard], allowed: Iterable[Proof], occasion: str) ->
     for one in ways:
         if one.must_tell or one.evidence:
             only(one, wanted if one.must_tell else wanted | OPEN, occasion)
-    told = {each.proof for one in ways for each in one.evidence} & wanted
+    told = {each.proof for one in ways if one.counts for each in one.evidence} & wanted
     require(told, f"no way of hearing tells {words(wanted)} {occasion}")
 
 
@@ -89,7 +89,7 @@ def line_is(heard: Iterable[Heard], reference: str, allowed: Iterable[Proof], oc
             strange |= {each.proof for each in own} - wanted
         require(not strange, f"{one.way}() says {words(strange)} {occasion}; only {words(wanted)} may be said")
         require(own or not one.must_tell, f"{one.way}() says nothing {occasion}; {words(wanted)} is due")
-        told += [each for each in own if each.proof in wanted]
+        told += [each for each in own if each.proof in wanted and one.counts]
     if not told:
         raise Broken(f"no way of hearing tells {words(wanted)} {occasion}")
     return told

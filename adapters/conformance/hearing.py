@@ -39,6 +39,7 @@ class Heard:
     raised: Exception | None = None
     crossed: bool = False
     must_tell: bool = True  # False: this way need not know about lines, but must not say anything wrong
+    counts: bool = True  # False: the core takes it for a reason to ask, and not for evidence (callback_is_proof)
 
     def of(self, reference: str) -> list[Evidence]:
         """What it says of one line, and of the whole, as it came: the core applies both to the line."""

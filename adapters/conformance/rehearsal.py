@@ -40,7 +40,8 @@ The four methods
 
 A bank that calls back has a fifth, ``callback(told)``; a bank of framed TCP has ``frame(buffer)`` and
 ``framed(payload)``, and ``is_private(configured)`` where its line may go without TLS; a bank of files has
-``directories``, those that it keeps before anything arrives.
+``directories``, those that it keeps before anything arrives. A bank that signs adds what its channel promises:
+``forged(told)``, ``is_bound(request)``, ``sealed(artefact)``.
 
 How each kind of bank is asked
 ------------------------------
@@ -70,7 +71,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from adapters.contract import Line, Submission
+from adapters.contract import Artefact, Line, Submission
 
 
 class Kind(StrEnum):
@@ -109,7 +110,7 @@ class CannotSay(Exception):
     """This bank has no words for an occasion; the text is the reason, for people, from the bank's manual."""
 
 
-BUSINESS_DAY: Final = dt.date(2026, 11, 24)  # the bank's, on which everything in a run happens
+BUSINESS_DAY: Final = dt.date(2026, 11, 24)  # the bank's: of every submission, and of the first booking of each line
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -146,7 +147,7 @@ class Received:
 
     ``same`` is what has to be equal when the bank is sent it again: the whole payload, mostly; without a flag
     "this is a resend" or a time of sending where the bank's format has one in the head. ``debit_account`` is the
-    account of ours that pays, where the format names it.
+    account of ours that pays, where the format names it; ``resend`` what such a flag says, None where there is none.
     """
 
     reference: str
@@ -155,6 +156,7 @@ class Received:
     lines: tuple[ReceivedLine, ...]
     same: bytes
     debit_account: str | None = None
+    resend: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -174,7 +176,8 @@ class Said:
 @dataclass(frozen=True, slots=True, repr=False)
 class Told:
     """What the bank is to say now. ``submission`` is None when it has none, or claims so; ``arrived`` is the request
-    or file in which it came."""
+    or file in which it came. ``day`` is the bank's today, on which it writes: BUSINESS_DAY, or days later when it tells
+    of a return. What it booked before keeps its day and its host reference, however often it is told."""
 
     occasion: Occasion
     submission: Received | None
@@ -299,6 +302,32 @@ class RehearsesCallbacks(Protocol):
 
     def callback(self, told: Told) -> Request:
         """A genuine callback that says ``told.lines`` of ``told.submission``, signed as the bank signs."""
+
+
+@runtime_checkable
+class RehearsesForgeries(Protocol):
+    """What a bank adds whose answers on the line bear a signature or a MAC."""
+
+    def forged(self, told: Told) -> Mapping[str, Reply]:
+        """``answer(told)`` as somebody gives it who has not the bank's key, or who changed it on its way: each under
+        the words for what is wrong with it ("no signature", "another key", "a changed amount"). Not Kind.SFTP."""
+
+
+@runtime_checkable
+class RehearsesBoundAnswers(Protocol):
+    """What a bank adds whose answers bear something of their question: a nonce, a number that is used once."""
+
+    def is_bound(self, request: Request) -> bool:
+        """Whether the answer to this request can be told from the answer to an earlier one that asked the same."""
+
+
+@runtime_checkable
+class RehearsesSeals(Protocol):
+    """What a bank adds whose files, or pages that are kept, bear a digest, a signature or a MAC."""
+
+    def sealed(self, artefact: Artefact) -> Sequence[tuple[int, int]]:
+        """Which bytes of what the adapter collected its seal covers: from, and up to; none where it has no seal. The
+        seal itself is covered."""
 
 
 @runtime_checkable

@@ -54,6 +54,7 @@ class Room:
     def __init__(self, kit: Kit, bank: Bank, settings: Any) -> None:
         self.kit = kit
         self.bank = bank
+        self._settings = settings
         self.adapter: BankAdapter = kit.profile.adapter(kit.name, settings)
         self.transport: Transport = kit.profile.transport(settings)
         self.can: Capabilities = self.adapter.capabilities()
@@ -63,11 +64,19 @@ class Room:
         self.written: dict[str, tuple[Line, ...]] = {}
         self.debited: dict[str, str] = {}  # the account that each submission names
         self.rendered: Rendered | None = None
+        self.renderings: list[Rendered] = []
         self.last_raised: Exception | None = None  # out of submit
 
     @property
     def record(self) -> Record:
         return self.bank.record
+
+    async def restart(self) -> None:
+        """As after a crash: another adapter and transport. What only the old ones remembered is gone; what the core
+        keeps (bytes, cursor, artefacts) is not."""
+        await asyncio.wait_for(self.transport.close(), HANG_SECONDS)
+        self.adapter = self.kit.profile.adapter(self.kit.name, self._settings)
+        self.transport = self.kit.profile.transport(self._settings)
 
     # -- writing
 
@@ -91,6 +100,7 @@ class Room:
         rendered = self.adapter.render(head, lines, people.AT)
         self.written[rendered.submission] = tuple(lines)
         self.debited[rendered.submission] = head.debit_account.reveal()
+        self.renderings.append(rendered)
         self.kit.watch.show(rendered)
         return rendered
 
@@ -257,7 +267,7 @@ class Room:
             return None
         evidence = self.parse(callback.artefact)
         require(evidence is not None, "a genuine callback was verified and is then Unreadable")
-        return Heard("callback", evidence or [])
+        return Heard("callback", evidence or [], counts=self.can.callback_is_proof)
 
     def forget(self) -> None:
         """The bank has nothing any more, as if the submission had been lost on its way."""

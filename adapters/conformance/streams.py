@@ -13,6 +13,7 @@ import struct
 from contextlib import suppress
 from typing import Final
 
+from adapters.conformance.between import Between
 from adapters.conformance.counterpart import Desk, Fault, Mishap, Page, Party, Record, Script
 from adapters.conformance.keys import Keys
 from adapters.conformance.rehearsal import HttpReply, Kind, Rehearsal, RehearsesFrames, Reply, Request
@@ -40,6 +41,7 @@ class StreamBank:
         self.record = Record()
         self.mishap = Mishap()
         self.script = Script()
+        self.between = Between()
         self.private = private  # no TLS: whoever answers on the line is the bank
         self._rehearsal = rehearsal
         self._desk = Desk(rehearsal, self.record)
@@ -110,7 +112,7 @@ class StreamBank:
                 return
             if self.mishap.fires(party, Fault.SILENCE):
                 await asyncio.Event().wait()
-            answer = self._desk.answer(self.script, request, party)
+            answer = self.between.passes(party, request, self._desk.answer(self.script, request, party))
             if not await self._send(writer, party, answer):
                 return
 

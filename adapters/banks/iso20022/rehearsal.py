@@ -269,5 +269,5 @@ def _row(told: Told, submission: Received, said: Said, status: str) -> str:
         tag("OrgnlEndToEndId", said.line.reference),
         tag("TxSts", status),
         because("StsRsnInf", reason, said.text or words),
-        tag("AcctSvcrRef", host_reference(told, said, booking)) if status in _BOOKED else "",
+        tag("AcctSvcrRef", host_reference(said, booking)) if status in _BOOKED else "",
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from adapters.conformance import Occasion, Said, Told
+from adapters.conformance import BUSINESS_DAY, Occasion, Said, Told
 
 NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:"
 _OPENING_FEN: Final = 100_000_000
@@ -54,19 +54,19 @@ def books(told: Told, debit: str) -> dict[str, bytes]:
 def _bookings(told: Told, said: Said) -> Iterator[_Booking]:
     """What came back had been paid before."""
     if said.occasion is Occasion.CREDITED:
-        yield _booking(told, said, said.booking, returned=False)
+        yield _booking(said, said.booking, returned=False)
     elif said.occasion is Occasion.RETURNED:
-        yield _booking(told, said, 1, returned=False)
-        yield _booking(told, said, said.booking, returned=True)
+        yield _booking(said, 1, returned=False)
+        yield _booking(said, said.booking, returned=True)
 
 
-def _booking(told: Told, said: Said, booking: int, *, returned: bool) -> _Booking:
-    day = told.day + dt.timedelta(days=booking - 1)
-    return _Booking(said, booking, returned, day, host_reference(told, said, booking))
+def _booking(said: Said, booking: int, *, returned: bool) -> _Booking:
+    day = BUSINESS_DAY + dt.timedelta(days=booking - 1)
+    return _Booking(said, booking, returned, day, host_reference(said, booking))
 
 
-def host_reference(told: Told, said: Said, booking: int) -> str:
-    return f"H{told.day:%Y%m%d}{booking:03d}{said.number:03d}"
+def host_reference(said: Said, booking: int) -> str:
+    return f"H{BUSINESS_DAY:%Y%m%d}{booking:03d}{said.number:03d}"
 
 
 def _notification(told: Told, debit: str, day: dt.date, returned: Sequence[_Booking]) -> bytes:

@@ -121,6 +121,24 @@ class JsonHttpsRehearsal:
         headers = self._signed(told, "POST", _CALLBACKS, secrets.token_hex(16), body)
         return Request(Kind.HTTP, "POST", _CALLBACKS, headers, body)
 
+    def forged(self, told: Told) -> dict[str, HttpReply]:
+        true = self.answer(told)
+        unsigned = {name: value for name, value in true.headers.items() if name != "X-Signature"}
+        asked = told.request
+        if asked is None:
+            raise ValueError("this bank speaks when it is asked")
+        nonce = asked.headers.get("x-nonce", "")
+        signed = self._signed(told, str(true.status), asked.target, nonce, true.body, owner="stranger")
+        return {
+            "no signature": HttpReply(true.status, true.body, unsigned),
+            "the signature of another key": HttpReply(true.status, true.body, {**true.headers, **signed}),
+            "a body changed under its signature": HttpReply(true.status, true.body + b" ", true.headers),
+        }
+
+    def is_bound(self, request: Request) -> bool:
+        """The nonce of every request is in the signature of its answer."""
+        return True
+
     def golden(self) -> Golden:
         """``recorded/batch.json`` is the sample of the manual; only the sealed ID number is not in it."""
         reference, id_no = "01JDF7CDEFGHJKMNPQRSTVWX01", "659999199001010012"
@@ -160,10 +178,12 @@ class JsonHttpsRehearsal:
             key = self._keys[owner, algorithm] = made
         return key
 
-    def _signed(self, told: Told, first: str, target: str, nonce: str, body: bytes) -> dict[str, str]:
+    def _signed(
+        self, told: Told, first: str, target: str, nonce: str, body: bytes, owner: str = "bank"
+    ) -> dict[str, str]:
         timestamp = str(int(told.wall.timestamp()))
         text = "\n".join((first, target, timestamp, nonce, hashlib.sha256(body).hexdigest())).encode()
-        key = self._key("bank", self._algorithm)
+        key = self._key(owner, self._algorithm)
         if isinstance(key, rsa.RSAPrivateKey):
             signature = key.sign(text, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
         else:

@@ -25,7 +25,7 @@ from adapters.conformance import (
     Site,
     Told,
 )
-from adapters.contract import Line, Submission
+from adapters.contract import Artefact, Line, Submission
 from schemas.masked import AccountNumber, IdNumber, PersonName
 
 _RECORDED: Final = Path(__file__).parent / "recorded"
@@ -91,6 +91,10 @@ class RccFileRehearsal:
         day, _, name = upload.rpartition("/")
         moves = {f"{upload}{end}": f"{day}/{place}/{name}{end}" for end in ("", ".ok")}
         return Files(write={f"{_down(told)}.ack": acknowledgement}, move=moves)
+
+    def sealed(self, artefact: Artefact) -> tuple[tuple[int, int], ...]:
+        """Results and statements: in the trailer a digest of what is before it, in the .ok one of the whole."""
+        return () if artefact.name.endswith(".ack") else ((0, len(artefact.content)),)
 
     def golden(self) -> Golden:
         """``recorded/batch.txt`` is the sample of the manual."""

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import unescape
 from zoneinfo import ZoneInfo
 
+from adapters.banks.xml_tcp.rehearsal_books import booked_item, bookings, field, line_item, listed, post_date, yuan
 from adapters.conformance import (
     CannotSay,
     Golden,
@@ -24,11 +25,10 @@ from adapters.conformance import (
     Received,
     ReceivedLine,
     Request,
-    Said,
     Site,
     Told,
 )
-from adapters.contract import Line, Submission
+from adapters.contract import Artefact, Line, Submission
 from schemas.masked import AccountNumber, IdNumber, PersonName
 
 _SAMPLE: Final = Path(__file__).parent / "recorded" / "DF1001_request.bin"
@@ -48,18 +48,6 @@ _PACKAGE: Final = {
     Occasion.ODD_CODE: ("7777", "其他"),
     Occasion.NO_CODE: ("", ""),
 }
-# STATUS, CODE and text of a line. One that came back keeps status 2: DF1004 tells of the return.
-_LINE: Final = {
-    Occasion.CREDITED: ("2", "0000", "交易成功"),
-    Occasion.RETURNED: ("2", "0000", "交易成功"),
-    Occasion.REJECTED: ("3", "3031", "账号户名不符"),
-    Occasion.IN_PROCESS: ("1", "2000", "处理中"),
-    Occasion.SUSPICIOUS: ("9", "9999", "交易结果未知"),
-    Occasion.LINE_ODD_CODE: ("3", "7777", "其他"),
-    Occasion.LINE_NO_CODE: ("3", "", "失败"),
-    Occasion.LINE_DUPLICATE: ("3", "3051", "重复"),
-}
-_WAITING: Final = ("0", "2007", "已接收")  # what DF1002 lists of a line that nothing is told of
 _NOT_FOUND: Final = ("1002", "查无此记录")
 _NOT_READY: Final = ("2007", "对账单未生成")
 
@@ -114,6 +102,7 @@ _ITEM: Final = re.compile(
     + "(?:<BANKNO>(?P<BANKNO>[0-9]{12})</BANKNO>)?</ITEM>",
     re.DOTALL,
 )
+_SEALED: Final = re.compile(rb"<MAC>.{64}</MAC>|<BODY.*?</BANK>", re.DOTALL)
 _FIELD: Final = re.compile(r"<([A-Z]+)>([^<>]*)</\1>")
 _WHO: Final = {"VERSION": "version", "CHANNEL": "channel", "CORPNO": "corporation"}
 _WIDTHS: Final = {"PAYNAME": 60, "SUMMARY": 20, "ACCNAME": 100}  # bytes
@@ -206,7 +195,8 @@ class XmlTcpRehearsal:
         )
         same = request.body.replace(b"<RESEND>Y</RESEND>", b"<RESEND>N</RESEND>", 1)
         count, total_fen = int(batch["TOTALNUM"]), _fen(batch["TOTALAMT"])
-        return Received(batch["BATCHNO"], count, total_fen, lines, same, batch["PAYACC"])
+        resend = asked.head["RESEND"] == "Y"
+        return Received(batch["BATCHNO"], count, total_fen, lines, same, batch["PAYACC"], resend)
 
     def _asked(self, request: Request) -> _Asked:
         payload = request.body[len(self.framed(b"")) :]
@@ -254,30 +244,30 @@ class XmlTcpRehearsal:
 
     def _lines(self, asked: _Asked, told: Told, reference: str | None) -> bytes:
         """DF1002 lists every line of a batch, DF1003 one."""
-        batch = asked.fields["BATCHNO"]
-        if told.submission is None or told.submission.reference != batch:
+        if told.submission is None:
             return self._reply(asked, *_NOT_FOUND)
+        batch = told.submission.reference  # which is what was asked about, unless the bank mixes two up
         said = {each.line.reference: each for each in told.lines}
         rows = [
-            _line_item(told, line, said.get(line.reference))
+            line_item(told, line, said.get(line.reference))
             for line in told.submission.lines
             if reference in (None, line.reference)
         ]
         if not rows:
             return self._reply(asked, *_NOT_FOUND)
-        return self._reply(asked, "0000", "查询成功", _field("BATCHNO", batch) + _list(rows))
+        return self._reply(asked, "0000", "查询成功", field("BATCHNO", batch) + listed(rows))
 
     def _returns(self, asked: _Asked, told: Told) -> bytes:
         """In the order of booking."""
         rows = [
-            _booked_item(told, each, each.booking, CODE="3056", MSG="退票")
+            booked_item(told, each, each.booking, CODE="3056", MSG="退票")
             for each in sorted(told.lines, key=lambda each: each.booking)
             if each.occasion is Occasion.RETURNED
         ]
         if not rows or told.submission is None:
             return self._reply(asked, *_NOT_FOUND)
-        total = _field("TOTALNUM", str(len(rows)))
-        return self._reply(asked, "0000", "查询成功", total + _list(_page(asked, rows)))
+        total = field("TOTALNUM", str(len(rows)))
+        return self._reply(asked, "0000", "查询成功", total + listed(_page(asked, rows)))
 
     def _statement(self, asked: _Asked, told: Told) -> bytes:
         """The bank's today is the day after the one on which everything happens."""
@@ -285,32 +275,54 @@ class XmlTcpRehearsal:
         day = dt.date.fromisoformat(fields["DATE"])
         if day > told.day:
             return self._reply(asked, *_NOT_READY)
-        booked = [each for each in _bookings(told.lines) if _post_date(told, each[2]) == day]
+        booked = [each for each in bookings(told.lines) if post_date(each[2]) == day]
         if not booked or told.submission is None:
             return self._reply(asked, *_NOT_FOUND)
-        rows = [_booked_item(told, said, booking, KIND=kind) for said, kind, booking in booked]
+        rows = [booked_item(told, said, booking, KIND=kind) for said, kind, booking in booked]
         total_fen = sum(said.amount_fen if kind == "C" else -said.amount_fen for said, kind, _ in booked)
         head = (
-            _field("PAYACC", fields["PAYACC"])
-            + _field("DATE", fields["DATE"])
-            + _field("TOTALNUM", str(len(rows)))
-            + _field("TOTALAMT", _yuan(total_fen))
+            field("PAYACC", fields["PAYACC"])
+            + field("DATE", fields["DATE"])
+            + field("TOTALNUM", str(len(rows)))
+            + field("TOTALAMT", yuan(total_fen))
         )
-        return self._reply(asked, "0000", "查询成功", head + _list(_page(asked, rows)))
+        return self._reply(asked, "0000", "查询成功", head + listed(_page(asked, rows)))
 
     def _reply(self, asked: _Asked, code: str, text: str, content: str = "") -> bytes:
         encoding = self._section["encoding"]
         body = (f"<BODY>{content}</BODY>" if content else "<BODY/>").encode(encoding)
         head = (
-            _field("TRCODE", asked.head["TRCODE"])
-            + _field("REQSEQ", asked.head["REQSEQ"])
-            + _field("RSPSEQ", "B000000000001")
-            + _field("RETCODE", code)
-            + _field("RETMSG", text)
-            + _field("MAC", _mac(body))
+            field("TRCODE", asked.head["TRCODE"])
+            + field("REQSEQ", asked.head["REQSEQ"])
+            + field("RSPSEQ", "B000000000001")
+            + field("RETCODE", code)
+            + field("RETMSG", text)
+            + field("MAC", _mac(body))
         )
         start = f'<?xml version="1.0" encoding="{encoding.upper()}"?><BANK><HEAD>{head}</HEAD>'.encode(encoding)
         return self.framed(start + body + b"</BANK>")
+
+    # What the channel promises
+
+    def forged(self, told: Told) -> dict[str, bytes]:
+        document = self.answer(told)[len(self.framed(b"")) :]
+        before, rest = document.split(b"<MAC>", 1)
+        head, body = rest[64:].split(b"<BODY", 1)
+        inner = b"<BODY" + body.removesuffix(b"</BANK>")
+        stranger = hmac.new(_KEY[::-1], inner, "sm3").hexdigest().encode("ascii")
+        longer = document.replace(b"<BODY/>", b"<BODY></BODY>").replace(b"<AMT>", b"<AMT>1", 1)
+        return {
+            "no MAC": self.framed(before + head.removeprefix(b"</MAC>") + b"<BODY" + body),
+            "the MAC of another key": self.framed(before + b"<MAC>" + stranger + head + b"<BODY" + body),
+            "a BODY changed under its MAC": self.framed(longer),
+        }
+
+    def is_bound(self, request: Request) -> bool:
+        """A question has a REQSEQ of its own; both transmissions of a batch have the same."""
+        return self._asked(request).head["TRCODE"] != "DF1001"
+
+    def sealed(self, artefact: Artefact) -> list[tuple[int, int]]:
+        return [each.span() for each in _SEALED.finditer(artefact.content)]
 
     def golden(self) -> Golden:
         """``recorded/DF1001_request.bin`` is the sample of the manual, but for REQSEQ: the bank only wants it the same
@@ -359,72 +371,13 @@ def _items(text: str) -> Iterator[re.Match[str]]:
         yield item
 
 
-def _line_item(told: Told, line: ReceivedLine, said: Said | None) -> str:
-    status, code, text = _WAITING if said is None else _LINE[said.occasion]
-    booked = said is not None and status == "2"
-    # A line that came back was credited under its first booking.
-    booking = 1 if said is None or said.occasion is Occasion.RETURNED else said.booking
-    return (
-        _field("REF", line.reference)
-        + _field("AMT", _yuan(line.amount_fen if said is None else said.amount_fen))
-        + _field("STATUS", status)
-        + _field("CODE", code)
-        + _field("MSG", (said.text if said else "") or text)
-        + _field("POSTDATE", f"{_post_date(told, booking):%Y%m%d}" if booked else "")
-        + _field("HOSTREF", _host_reference(told, said, booking) if said and booked else "")
-    )
-
-
-def _booked_item(told: Told, said: Said, booking: int, **between: str) -> str:
-    """An item of DF1004 or DF1005; ``between`` stands after AMT."""
-    return (
-        _field("BATCHNO", told.submission.reference if told.submission else "")
-        + _field("REF", said.line.reference)
-        + _field("AMT", _yuan(said.amount_fen))
-        + "".join(_field(name, value) for name, value in between.items())
-        + _field("POSTDATE", f"{_post_date(told, booking):%Y%m%d}")
-        + _field("HOSTREF", _host_reference(told, said, booking))
-    )
-
-
-def _bookings(lines: Sequence[Said]) -> Iterator[tuple[Said, str, int]]:
-    """What a statement has of the lines: KIND and booking. What came back had been credited before."""
-    for said in lines:
-        if said.occasion is Occasion.RETURNED:
-            yield from ((said, "C", 1), (said, "R", said.booking))
-        elif said.occasion is Occasion.CREDITED:
-            yield said, "C", said.booking
-
-
-def _post_date(told: Told, booking: int) -> dt.date:
-    """Each further booking of a line is a day later."""
-    return told.day + dt.timedelta(days=booking - 1)
-
-
-def _host_reference(told: Told, said: Said, booking: int) -> str:
-    return f"H{told.day:%Y%m%d}{booking:03d}{said.number:03d}"
-
-
 def _page(asked: _Asked, rows: Sequence[str]) -> Sequence[str]:
     start = int(asked.fields["START"]) - 1
     return rows[start : start + int(asked.fields["COUNT"])]
 
 
-def _list(rows: Sequence[str]) -> str:
-    return f"<LIST>{''.join(f'<ITEM>{row}</ITEM>' for row in rows)}</LIST>"
-
-
-def _field(name: str, value: str) -> str:
-    return f"<{name}>{escape(value)}</{name}>"
-
-
 def _mac(body: bytes) -> str:
     return hmac.new(_KEY, body, "sm3").hexdigest()
-
-
-def _yuan(fen: int) -> str:
-    whole, rest = divmod(abs(fen), 100)
-    return f"{'-' if fen < 0 else ''}{whole}.{rest:02d}"
 
 
 def _fen(yuan: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,7 @@ from adapters.contract import (
 
 _CUTS = 160  # positions, evenly over an artefact, and each of its last bytes
 _LAST_BYTES = 24
+_SIGNED = ("sign", "nonce", "time", "date", "alg", "mac", "digest", "key")  # in the name of a header that is checked
 
 
 @asynccontextmanager
@@ -224,7 +226,7 @@ async def callback_genuine(kit: Kit) -> None:
         require(room.received().reference in first.submissions, "the callback does not name its submission")
 
 
-@case("callback-forged", "A callback with a changed byte, another path, a missing signature or an old date is refused.")
+@case("callback-forged", "A callback with a changed byte, path or header, or a missing signature, is refused.")
 async def callback_forged(kit: Kit) -> None:
     async with kit.room() as room:
         await room.submit()
@@ -244,13 +246,52 @@ async def callback_forged(kit: Kit) -> None:
             if "sign" in name.lower():
                 without = {key: value for key, value in request.headers.items() if key != name}
                 forgeries[f"no {name}"] = (request.target, without, body)
+            if any(word in name.lower() for word in _SIGNED):
+                for number, value in enumerate(_altered(request.headers[name])):
+                    forgeries[f"another {name} ({number})"] = (request.target, {**request.headers, name: value}, body)
         for what, (target, headers, content) in forgeries.items():
-            try:
-                adapter.verify_callback(request.method, target, headers, content, now)
-            except CallbackRefused as refused:
-                kit.watch.raised(refused)
-                continue
-            except Exception as error:
-                kit.watch.raised(error)
-                raise Broken(f"a callback with {what} raised {type(error).__name__}, not CallbackRefused") from None
-            raise Broken(f"a callback with {what} was taken for genuine")
+            forged = dataclasses.replace(request, target=target, headers=headers, body=content)
+            _must_refuse(kit, adapter, forged, now, f"with {what}")
+
+
+def _altered(value: str) -> list[str]:
+    """The value with its first character, and one in its middle, changed into another of the same kind. The last one of
+    a signature in base64 may hold nothing of it."""
+    places = [at for at, character in enumerate(value) if character.isascii() and character.isalnum()]
+    return [value[:at] + _other(value[at]) + value[at + 1 :] for at in {*places[:1], *places[len(places) // 2 :][:1]}]
+
+
+def _other(character: str) -> str:
+    if character in "0123456789":
+        return "1" if character == "0" else "0"
+    first = "A" if character.isupper() else "a"
+    return first if character != first else chr(ord(first) + 1)
+
+
+@case("callback-old", "A callback that was signed a day ago, or for a day to come, is refused however genuine it is.")
+async def callback_old(kit: Kit) -> None:
+    async with kit.room() as room:
+        await room.submit()
+        room.bank.script.lines = (room.said(Occasion.CREDITED),)
+        adapter, request = _callback(room)
+        rehearsal, told = room.kit.rehearsal, room.told()
+        if not isinstance(rehearsal, RehearsesCallbacks):
+            raise Broken("no callback can be rehearsed")
+        for days, words in ((-1, "of yesterday"), (1, "of tomorrow")):
+            other = told.wall + dt.timedelta(days=days)
+            _must_refuse(kit, adapter, rehearsal.callback(dataclasses.replace(told, wall=other)), told.wall, words)
+            _must_refuse(
+                kit, adapter, request, told.wall - dt.timedelta(days=days), f"{words} (by the wall clock given)"
+            )
+
+
+def _must_refuse(kit: Kit, adapter: TakesCallbacks, request: Request, wall: dt.datetime, what: str) -> None:
+    try:
+        adapter.verify_callback(request.method, request.target, request.headers, request.body, wall)
+    except CallbackRefused as refused:
+        kit.watch.raised(refused)
+        return
+    except Exception as error:
+        kit.watch.raised(error)
+        raise Broken(f"a callback {what} raised {type(error).__name__}, not CallbackRefused") from None
+    raise Broken(f"a callback {what} was taken for genuine")

@@ -10,6 +10,7 @@ from adapters.conformance.counterpart import Fault, Party
 from adapters.conformance.kit import Kit
 from adapters.conformance.rehearsal import CannotSay, Kind, Occasion
 from adapters.conformance.streams import TcpBank
+from adapters.conformance.tree import FileBank
 from adapters.contract import Proof
 
 _THOUSANDTHS = (0, 20, 150, 400, 700, 990)
@@ -192,11 +193,23 @@ async def probe_read_only(kit: Kit) -> None:
     async with kit.room() as room:
         await room.submit()
         arrivals, changes = len(room.record.arrivals), list(room.record.changes)
-        questions = room.record.questions
-        await room.probe()
-        require(room.record.questions > questions, "probe() asked the bank nothing")
-        require(len(room.record.arrivals) == arrivals, "probe() sent something that pays")
-        require(room.record.changes == changes, "probe() wrote, renamed or removed something at the bank")
+        for occasion in (Occasion.TAKEN, Occasion.RESULTS, None):
+            questions = room.record.questions
+            await room.probe()
+            require(room.record.questions > questions, "probe() asked the bank nothing")
+            require(len(room.record.arrivals) == arrivals, "probe() sent something that pays")
+            require(
+                room.record.changes == changes,
+                "probe() wrote, renamed or removed something at the bank"
+                + (" before" if occasion else " after")
+                + " results came",
+            )
+            if occasion is None:
+                break
+            room.bank.script.on_question = occasion
+            room.bank.script.lines = (room.said(Occasion.CREDITED), room.said(Occasion.REJECTED, line=1))
+            if isinstance(room.bank, FileBank):
+                room.bank.speak()
 
 
 @case("sent-once", "Whatever the bank answers, one call of submit sends once.", essential=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from adapters.conformance import expect
@@ -13,6 +14,7 @@ from adapters.conformance.room import Room
 from adapters.contract import Proof, Reason
 
 FEE_FEN = 500
+DAYS_LATER = 3  # from the payment to its return
 
 
 async def _told(room: Room, *occasions: Occasion) -> list[Heard]:
@@ -24,7 +26,7 @@ async def _told(room: Room, *occasions: Occasion) -> list[Heard]:
 def _core(room: Room, received: Received, line: int, *heard: Sequence[Heard]) -> tuple[str, bool]:
     """What the core makes of all that was heard of one line, news by news and way by way, as it would come to it."""
     payee = received.lines[line]
-    evidence = [each for news in heard for way in news for each in way.of(payee.reference)]
+    evidence = [each for news in heard for way in news if way.counts for each in way.of(payee.reference)]
     outcome = room.kit.core.outcome(evidence, payee.reference, payee.amount_fen)
     return outcome.state, outcome.conflict
 
@@ -109,13 +111,14 @@ async def wrong_amount(kit: Kit) -> None:
 
 @case(
     "late-return",
-    "Money that comes back after it was credited is told, with its own booking.",
+    "Money that comes back days after it was credited is told, with its own booking.",
     essential=True,
 )
 async def late_return(kit: Kit) -> None:
     async with kit.room() as room:
         before = await _told(room, Occasion.CREDITED)
         line = room.received().lines[0]
+        room.bank.script.day += dt.timedelta(days=DAYS_LATER)
         after = await room.results(room.said(Occasion.RETURNED, booking=2))
         told = expect.line_is(after, line.reference, {Proof.RETURNED, Proof.CREDITED}, "of money that came back")
         require(any(each.proof is Proof.RETURNED for each in told), "no way of hearing tells that money came back")

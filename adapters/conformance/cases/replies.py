@@ -151,28 +151,3 @@ async def not_found_then_found(kit: Kit) -> None:
             order = [*(each for one in before for each in one.of(line.reference)), *told]
             state = kit.core.outcome(order, line.reference, line.amount_fen)
             require((state.state, state.conflict) == ("CREDITED", False), f"the core makes {state} of it")
-
-
-@case(
-    "resend",
-    "The second transmission carries the same references, lines and bytes under the same number.",
-    essential=True,
-)
-async def resend(kit: Kit) -> None:
-    async with kit.room() as room:
-        room.render()
-        first = await room.submit()
-        expect.only(first, expect.OPEN, "of a submission that was sent")
-        original = room.record.arrivals[0].received if room.record.arrivals else None
-        require(original is not None, "the bank cannot read what arrived")
-        room.forget()
-        room.bank.script.on_submission = Occasion.TAKEN
-        await room.resubmit()
-        expect.sent_once(room)
-        again = room.received()
-        require(original is not None and again.reference == original.reference, "it went out under another number")
-        require(
-            [line.reference for line in again.lines] == [line.reference for line in (original or again).lines],
-            "it went out under other references",
-        )
-        require(original is not None and again.same == original.same, "its bytes are not those of the first time")
