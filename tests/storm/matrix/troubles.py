@@ -36,7 +36,7 @@ _BACK_SECONDS = 60
 async def kafka(storm: Storm) -> None:
     """Kafka ends without a word and is started again, over the same records and under the same address."""
     broker = storm.world.broker
-    while await storm.rest(4, 9):
+    while await storm.rest(5, 12):  # Kafka itself needs some of it until it serves again
         broker.down()
         storm.away.add("kafka")
         refused = not await listening(broker.bootstrap)
