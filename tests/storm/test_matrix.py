@@ -76,6 +76,7 @@ def test_recovery_lasts_from_the_start_to_readiness_and_to_the_first_work(
 ) -> None:
     """The slower of the two counts, and a life that was never ready counts in the next one."""
     assert recovery(Life(1, 0.0, ready, ended), work) == seconds
+    assert recovery(Life(1, 0.0, ready, ended, restarted=False), work) is None
 
 
 def test_the_slowest_recovery_of_few_is_not_averaged_away() -> None:

@@ -22,10 +22,10 @@ from tests.world.plan import SCALE, START, Plan, fresh_directory
 from tests.world.processes import ChildError
 from tests.world.report import conclude
 
-LINES = 60  # of a list
-LIST_EVERY_SECONDS = 10  # real
-REST_SECONDS = 150  # real, after the kills
-SECONDS_PER_KILL = 12  # real, at the most
+LINES = 24  # of a list
+LIST_EVERY_SECONDS = 5  # real: small and often, so that a process that comes back finds something to do
+REST_SECONDS = 240  # real, after the kills; a bound for what is broken, not a promise
+SECONDS_PER_KILL = 20  # likewise
 TIMING = {"lease_seconds": 4, "bank_call_seconds": 8}
 
 
@@ -75,7 +75,7 @@ def plan_of(cell: Cell, directory: Path, seed: int, lists: int) -> Plan:
 
 def lists_for(kills: int) -> int:
     """So many that the last one comes near the last kill."""
-    return 2 + kills * 3 // 10
+    return 2 + kills
 
 
 def play(cell: Cell, *, seed: int, kills: int) -> Result:
@@ -128,6 +128,8 @@ def judge(result: Result, storm: Storm, rested: bool) -> None:
         result.notes.append(f"{storm.ended_alone} ended by itself (75) and was started again")
     result.faults += missing(storm.cell, storm.fired, result.proof)
     if result.recovery_p99 > BOUND_SECONDS:
+        slowest = ", ".join(f"{seconds:.1f}" for seconds in sorted(result.recoveries)[-5:])
+        result.notes.append(f"slowest recoveries: {slowest} s of {len(result.recoveries)}")
         result.faults.append(f"recovery p99 is {result.recovery_p99:.1f} s, not within {BOUND_SECONDS} s")
 
 

@@ -34,9 +34,10 @@ class Life:
     """One life of a gateway process, in real unix seconds, never money; None: it never came to that."""
 
     port: int
-    began: float  # real seconds, never money: the start, or the return of what was away by then
+    began: float  # real seconds, never money: the start, or, if it had to wait for others, the end of that wait
     ready: float | None = None  # likewise
     ended: float | None = None  # likewise
+    restarted: bool = True  # not the first life, which waits for the first list
 
 
 class Observer(threading.Thread):
@@ -51,9 +52,9 @@ class Observer(threading.Thread):
         self._heard: list[float] = []
         self._over = threading.Event()
 
-    def began(self, port: int) -> None:
+    def began(self, port: int, *, restarted: bool = True) -> None:
         """A process was started behind ``port``."""
-        life = Life(port, time.time())
+        life = Life(port, time.time(), restarted=restarted)
         self.lives.append(life)
         self._current[port] = life
 
@@ -63,11 +64,11 @@ class Observer(threading.Thread):
         if life is not None:
             life.ended = time.time()
 
-    def returned(self) -> None:
-        """What everybody stands on is back: who is not ready could not have been until now."""
-        for life in self._current.values():
-            if life.ready is None:
-                life.began = time.time()
+    def resumed(self, port: int) -> None:
+        """What it stands on is back, or it was woken up: if it is not ready, it could not have been until now."""
+        life = self._current.get(port)
+        if life is not None and life.ready is None:
+            life.began = time.time()
 
     def is_ready(self, port: int) -> bool:
         life = self._current.get(port)
@@ -96,7 +97,7 @@ class Observer(threading.Thread):
 
 def recovery(life: Life, work: Sequence[float]) -> float | None:
     """Real seconds, never money; None for a life that ended before it was ready."""
-    if life.ready is None:
+    if life.ready is None or not life.restarted:
         return None
     end = math.inf if life.ended is None else life.ended
     first = next((at for at in work if life.ready <= at <= end), life.ready)

@@ -24,7 +24,7 @@ from tests.world.layout_banks import BANKS
 from tests.world.processes import ChildError
 from tests.world.run import Run
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 SOON = 0.25  # the share of kills that do not wait for readiness
 EXIT_STALLED = 75
 _LOOK_SECONDS = 0.03
@@ -72,8 +72,15 @@ class Storm(Run):
         await asyncio.sleep(self.chance.uniform(low, high))
 
     def returned(self, what: str) -> None:
+        """What everybody stands on is back."""
         self.away.discard(what)
-        self.observer.returned()
+        for _, port in self.world.gateways().values():
+            self.observer.resumed(port)
+
+    def awake(self, name: str) -> None:
+        """An instance goes on."""
+        self.stopped.discard(name)
+        self.observer.resumed(self.world.gateways()[name][1])
 
     # --- The kills ---------------------------------------------------------------------------------------------------
 
@@ -81,7 +88,7 @@ class Storm(Run):
         if self.world.instances > 1:
             self.world.start_second()
         for _, port in self.world.gateways().values():
-            self.observer.began(port)
+            self.observer.began(port, restarted=False)
         self.observer.start()
         trouble = asyncio.create_task(self._trouble())
         try:
@@ -102,7 +109,8 @@ class Storm(Run):
             await self._over.wait()
 
     async def _kill_one(self, number: int) -> None:
-        name = self.chance.choice(sorted(self.world.gateways()))
+        gateways = set(self.world.gateways())
+        name = self.chance.choice(sorted(gateways - self.stopped or gateways))
         child, port = self.world.gateways()[name]
         if number and self.chance.random() < SOON:
             await self.pause(0.1, 2.5)

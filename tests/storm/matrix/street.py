@@ -140,7 +140,7 @@ class Street(World):
             await connection.close(timeout=2)
         return True
 
-    async def revive_database(self, seconds: int = 60) -> None:
+    async def revive_database(self, seconds: int = 180) -> None:
         """Start the server until it answers: an earlier life's memory may be in use. ChildError if it never does."""
         child: Any = self.postgres.child
         deadline = asyncio.get_running_loop().time() + seconds

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOUR, DAY = 3600, 86_400
 _LOOK_SECONDS = 0.05
-_BACK_SECONDS = 60
+_BACK_SECONDS = 180
 
 
 async def kafka(storm: Storm) -> None:
@@ -211,7 +211,7 @@ async def zombie(storm: Storm) -> None:
         await storm.pause(lease_seconds + 1, lease_seconds + 3)
         slept = child.running and child.pid == pid and is_stopped(pid)
         child.send(signal.SIGCONT)
-        storm.stopped.discard(name)
+        storm.awake(name)
         storm.fired += slept
 
 
