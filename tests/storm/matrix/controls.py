@@ -18,7 +18,6 @@ from tests.storm.matrix.storm import Storm
 from tests.storm.matrix.street import Street
 from tests.world.layout_banks import BANKS
 from tests.world.plan import fresh_directory
-from tests.world.processes import ChildError
 from tests.world.report import check
 from tests.world.run import Snapshot
 
@@ -73,7 +72,7 @@ def run(control: Control, seed: int) -> Verdict:
     try:
         with world:
             _follow(control, world, cell, seed, verdict)
-    except (ChildError, OSError) as error:
+    except Exception as error:  # a control that could not be played has caught nothing
         verdict.why_not = f"{type(error).__name__}: {error}"
     verdict.seconds = round(time.monotonic() - began)
     _remove(directory, verdict)

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,6 @@ from tests.storm.matrix.storm import Storm, faults_fired
 from tests.storm.matrix.street import Street
 from tests.world.demo import keep_metrics
 from tests.world.plan import SCALE, START, Plan, fresh_directory
-from tests.world.processes import ChildError
 from tests.world.report import conclude
 
 LINES = 24  # of a list
@@ -99,8 +99,9 @@ def play(cell: Cell, *, seed: int, kills: int) -> Result:
             keep_metrics(world)
             world.stop()
             judge(result, storm, rested)
-    except (ChildError, OSError) as error:
+    except Exception as error:  # whatever broke the storm breaks this cell, and no other
         result.faults.append(f"{type(error).__name__}: {error}")
+        result.timeline = traceback.format_exc()
     finally:
         if storm is not None:
             result.kills, result.fired = storm.kills, storm.fired

@@ -182,7 +182,7 @@ def draught(storm: Storm) -> tuple[bytes, bytes | None]:
             b'{"schema":"payout.order/v9","order_id":"' + unique + b'"}',
         )
     )
-    if chance.random() < 0.5:
+    if chance.random() < 0.5 or not raw.isascii():
         return raw, chance.choice((None, b"..", b"e30..AA", b"\xff" * 40, b"a" * 5000))
     key = SigningKey.load(storm.world.directory / "finance.pem")
     kind = chance.choice((Kind.BATCH, Kind.FUNDING, Kind.ORDER))
