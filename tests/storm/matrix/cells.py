@@ -14,7 +14,7 @@ from tests.world.faults import Faults
 from tests.world.layout_banks import BANKS
 
 KILLS = 20
-QUICK_KILLS = 6
+QUICK_KILLS = 5
 FILES = ("rcc_file", "iso20022")
 _LINES = {"reject": 300, "reject_late": 100, "settle_late": 300, "credit_then_return": 150}
 

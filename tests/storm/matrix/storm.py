@@ -1,7 +1,7 @@
 """One cell in one world: lists come in, gateways are killed at random moments, trouble strikes, all comes to rest.
 
-Every fourth kill comes soon after the restart, ready or not, so that recoveries are killed as well; the others find a
-process at work. Whoever ends by himself with the status that asks for a fresh process (75) is given one, as by any
+Every fourth kill comes soon after the restart, ready or not, so that recoveries are killed as well. Where Kafka, the
+database or another instance goes away, two of five come while it is away. The others find a process at work. Whoever ends by himself with the status that asks for a fresh process (75) is given one, as by any
 supervisor; any other end is a fault.
 """
 
@@ -19,13 +19,15 @@ from tests.bank.ledger import read_only
 from tests.storm.matrix.cells import Cell
 from tests.storm.matrix.recovery import Observer
 from tests.storm.matrix.street import SECOND, Street
-from tests.storm.matrix.troubles import TROUBLES
+from tests.storm.matrix.troubles import TAKES_AWAY, TROUBLES
 from tests.world.layout_banks import BANKS
 from tests.world.processes import ChildError
 from tests.world.run import Run
 
 READY_SECONDS = 120
 SOON = 0.25  # the share of kills that do not wait for readiness
+STRUCK = 0.4  # and of those that come while something is away, in cells where something is
+STRIKE_SECONDS = 15  # real: longer than two strikes lie apart
 EXIT_STALLED = 75
 _LOOK_SECONDS = 0.03
 
@@ -112,8 +114,12 @@ class Storm(Run):
         gateways = set(self.world.gateways())
         name = self.chance.choice(sorted(gateways - self.stopped or gateways))
         child, port = self.world.gateways()[name]
-        if number and self.chance.random() < SOON:
+        moment = self.chance.random()
+        if number and moment < SOON:
             await self.pause(0.1, 2.5)
+        elif self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
+            await self._wait_struck()
+            await self.pause(0.1, 1)
         else:
             await self._wait_ready(name, port)
             await self.pause(0.2, 3)
@@ -133,6 +139,12 @@ class Storm(Run):
                 deadline = time.monotonic() + READY_SECONDS
             if time.monotonic() > deadline:
                 raise ChildError(f"{name} was not ready {READY_SECONDS} s after its start")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _wait_struck(self) -> None:
+        """Until something is away, or somebody stands still, just now; not for ever."""
+        deadline = time.monotonic() + STRIKE_SECONDS
+        while not self.away and not self.stopped and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _everybody_is_ready(self) -> None:

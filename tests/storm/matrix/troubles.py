@@ -225,6 +225,7 @@ def is_stopped(pid: int) -> bool:
 TROUBLES: dict[str, Callable[[Storm], Awaitable[None]]] = {
     each.__name__: each for each in (kafka, database, disk, clock, poison, zombie)
 }
+TAKES_AWAY = frozenset({kafka.__name__, database.__name__, disk.__name__, zombie.__name__})
 
 
 def said(log: Path, words: str) -> int:
