@@ -1,8 +1,9 @@
 """One cell in one world: lists come in, gateways are killed at random moments, trouble strikes, all comes to rest.
 
 Every fourth kill comes soon after the restart, ready or not, so that recoveries are killed as well. Where Kafka, the
-database or another instance goes away, two of five come while it is away. The others find a process at work. Whoever ends by himself with the status that asks for a fresh process (75) is given one, as by any
-supervisor; any other end is a fault.
+database or another instance goes away, two of five come while it is away. The others find a process at work. Whoever
+ends by himself with the status that asks for a fresh process (75) is given one, as by any supervisor; any other end is
+a fault.
 """
 
 from __future__ import annotations
