@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 N ?= 100000
 SECONDS ?= 300
 
-.PHONY: demo test check bench fuzz storm-model storm-row lock sbom clean
+.PHONY: demo test check bench fuzz storm storm-model storm-row lock sbom clean
 .DEFAULT_GOAL := test
 
 # One stamp for the environment: rebuilt only when the lock or the project file changes.
@@ -37,6 +37,11 @@ bench: $(VENV)/.ready
 fuzz: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# The kill -9 matrix: every fault crossed with kills, and three sabotaged builds that it must catch. QUICK=1 is a slice of
+# at most five minutes; CELL= and SEED= play one again.
+storm: $(VENV)/.ready
+	$(BIN)/python -m tests.storm.matrix $(if $(QUICK),--quick) $(if $(CELL),--cell $(CELL)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
 
 # The model check of CI, longer and with fresh seeds; a failing example prints the steps that replay it.
 EXAMPLES ?= 2000

@@ -346,6 +346,7 @@ class Verify:
             files_alone=bank.answers_by_files_alone,
             configuration=bank.configuration,
             debited=debited,
+            steady_since=self._clock.steady_since,
         )
         recorded = await self._store.evidence.record(heard, evidence)
         if recorded.settled:

@@ -68,6 +68,7 @@ class Case:
             ended_at=row["ended_at"],
             asked_at=min(self.heard.asked_at, self.first_read.get(item.artefact or "", self.heard.asked_at)),
             settling_seconds=self.heard.settling_seconds,
+            steady_since=self.heard.steady_since,
         )
 
     @staticmethod

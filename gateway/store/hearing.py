@@ -27,6 +27,7 @@ class Heard:
     ``configuration`` is the digest of the bank's, under which a pause comes about (None: not known).
     ``debited`` are the lines and submissions that the statement at hand shows as debited.
     ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
+    ``steady_since`` is since when the clock that says all this has run without being set; None: always.
     """
 
     bank: str
@@ -44,6 +45,7 @@ class Heard:
     ask_at: dt.datetime | None = None
     configuration: bytes | None = None
     debited: frozenset[str] = frozenset()
+    steady_since: dt.datetime | None = None
 
     def acknowledges(self, item: Evidence) -> bool:
         """Whether this is the bank's own word that it has what was sent.

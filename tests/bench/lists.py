@@ -47,14 +47,14 @@ def line(person: int, number: int) -> dict[str, str]:
     }
 
 
-def write_lists(directory: Path, payouts: int) -> list[dict[str, Any]]:
-    """Lists of at most 10,000 lines each; what a plan of the world wants to know of them."""
+def write_lists(directory: Path, payouts: int, lines_per_batch: int = LINES_PER_BATCH) -> list[dict[str, Any]]:
+    """Lists of at most so many lines each; what a plan of the world wants to know of them."""
     directory.mkdir(parents=True, exist_ok=True)
     lists = []
     titles = {field: title for title, field in TITLES.items()}
-    for number, start in enumerate(range(0, payouts, LINES_PER_BATCH)):
+    for number, start in enumerate(range(0, payouts, lines_per_batch)):
         name = f"659999-XJ-NY-01-2026-B{number:03d}"
-        rows = [line(person, person - start + 1) for person in range(start, min(start + LINES_PER_BATCH, payouts))]
+        rows = [line(person, person - start + 1) for person in range(start, min(start + lines_per_batch, payouts))]
         with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(titles.values())

@@ -39,8 +39,8 @@ NAMED: Final = (
     Mutant(
         "settling_ignored",
         '"Not found" is believed as soon as it is heard, while the first transmission may still settle.',
-        "return asked_at >= ended_at + dt.timedelta(seconds=settling_seconds)",
-        "return asked_at >= ended_at",
+        "return asked_at >= counted_from + dt.timedelta(seconds=settling_seconds)",
+        "return asked_at >= counted_from",
         ("tests/unit/test_states.py",),
     ),
     Mutant(

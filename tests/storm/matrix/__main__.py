@@ -1,0 +1,66 @@
+"""`make storm`: every cell, one after another, and the builds that must not pass; the last line is for machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.storm.matrix import controls, report
+from tests.storm.matrix.cells import CELLS, KILLS, QUICK_KILLS, Cell, named
+from tests.storm.matrix.play import Result, play, total
+from tests.storm.scale import SEED
+from tests.world.broker import select_broker
+
+CELL_SECONDS, QUICK_SECONDS, CONTROL_SECONDS = 170, 60, 50  # about, on two cores
+
+
+def parser() -> argparse.ArgumentParser:
+    asked = argparse.ArgumentParser(prog="storm", description=(__doc__ or "").partition("\n")[0])
+    asked.add_argument("--quick", action="store_true", help="a slice of at most five minutes")
+    asked.add_argument("--seed", type=int, default=SEED, help="the same seed kills and fails alike")
+    asked.add_argument("--cell", help="only this one, without the controls; or a control's name")
+    asked.add_argument(
+        "--kills", type=int, default=0, help=f"in each cell; default {KILLS}, {QUICK_KILLS} with --quick"
+    )
+    return asked
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    broker = select_broker(Path("unused"))
+    cells, broken = chosen(asked.cell, asked.quick)
+    kills = asked.kills or (QUICK_KILLS if asked.quick else KILLS)
+    seconds = len(cells) * (QUICK_SECONDS if asked.quick else CELL_SECONDS) + len(broken) * CONTROL_SECONDS
+    report.say_what_comes(len(cells), len(broken), kills, asked.seed, broker, seconds // 60 + 1)
+    results: list[Result] = []
+    for cell in cells:
+        if cell.needs_kafka and not broker.limits.several_consumers:
+            report.say_skipped(cell, broker.limits.reason)
+            continue
+        results.append(play(cell, seed=asked.seed, kills=kills))
+        report.say_result(results[-1], asked.seed)
+    red = [controls.run(control, asked.seed) for control in broken]
+    report.say_controls(red)
+    figures = total(results) | {"controls_red": f"{sum(one.red for one in red)}/{len(red)}"}
+    good = all(not result.faults for result in results) and all(one.red for one in red)
+    report.say_verdict(results, red)
+    print(json.dumps(figures), flush=True)
+    return 0 if good else 1
+
+
+def chosen(name: str | None, quick: bool) -> tuple[list[Cell], list[controls.Control]]:
+    """The cells and controls that are asked for."""
+    if name is None:
+        return (
+            [cell for cell in CELLS if cell.quick or not quick],
+            [control for control in controls.CONTROLS if control.quick or not quick],
+        )
+    control = [control for control in controls.CONTROLS if control.bug == name]
+    return ([], control) if control else ([named(name)], [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

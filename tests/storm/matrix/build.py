@@ -1,0 +1,75 @@
+"""Starts the gateway as a build that is not the shipped one: sabotaged on purpose, or with a clock that can be set.
+
+    python -m tests.storm.matrix.build [--clock FILE] [--bug NAME] -- run --config gateway.toml
+
+Nothing of this is in `gateway/`: a bug of `bugs.py` is laid over the imported program before it starts. The clock is
+the process's own real time plus the seconds in FILE, looked at again with every reading; each time it answers with
+other seconds than before it says so in FILE.read, which is how a test knows that the jump arrived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def bend_clock(path: Path) -> None:
+    """`time.time`, `time.time_ns` and the gateway's own reading of real time follow ``path`` from now on."""
+    real = time.time_ns
+    journal = path.with_name(path.name + ".read")
+    seen = 0
+
+    def ahead_ns() -> int:
+        nonlocal seen
+        try:
+            seconds = int(path.read_text() or "0")
+        except (FileNotFoundError, ValueError):
+            seconds = seen
+        if seconds != seen:
+            with journal.open("a") as file:
+                file.write(f"{seconds - seen}\n")
+            seen = seconds
+        return seconds * 1_000_000_000
+
+    def time_ns() -> int:
+        return real() + ahead_ns()
+
+    def seconds() -> float:
+        return time_ns() / 1_000_000_000
+
+    time.time_ns = time_ns
+    time.time = seconds
+    # C code asks the system itself, so that what reads real time through `datetime` has to be told as well.
+    from gateway.clock import Clock
+
+    def wall(self: Clock) -> dt.datetime:
+        return dt.datetime.fromtimestamp(seconds(), dt.UTC)
+
+    setattr(Clock, "wall", wall)  # noqa: B010 - mypy refuses the plain assignment to a method
+
+
+def main() -> None:
+    split = sys.argv.index("--")
+    asked = argparse.ArgumentParser(prog="build", description=(__doc__ or "").partition("\n")[0])
+    asked.add_argument("--clock", type=Path)
+    asked.add_argument("--bug")
+    given = asked.parse_args(sys.argv[1:split])
+    if given.clock is not None:
+        bend_clock(given.clock)
+    if given.bug is not None:
+        from tests.storm.matrix.bugs import plant
+
+        plant(given.bug)
+    from gateway.__main__ import main as gateway
+
+    sys.argv = ["gateway", *sys.argv[split + 1 :]]
+    start: Callable[[], object] = gateway
+    sys.exit(start())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

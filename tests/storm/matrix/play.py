@@ -1,0 +1,159 @@
+"""Plays a cell: lays out its world, lets the storm pass, asks the independent checker, and says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.lists import write_lists
+from tests.storm.matrix.cells import Cell
+from tests.storm.matrix.recovery import BOUND_SECONDS, p99
+from tests.storm.matrix.storm import Storm, faults_fired
+from tests.storm.matrix.street import Street
+from tests.world.demo import keep_metrics
+from tests.world.plan import SCALE, START, Plan, fresh_directory
+from tests.world.report import conclude
+
+LINES = 24  # of a list
+LIST_EVERY_SECONDS = 5  # real: small and often, so that a process that comes back finds something to do
+REST_SECONDS = 240  # real, after the kills; a bound for what is broken, not a promise
+SECONDS_PER_KILL = 20  # likewise
+TIMING = {"lease_seconds": 4, "bank_call_seconds": 8}
+
+
+@dataclass(slots=True)
+class Result:
+    """What a cell came to. ``faults`` says why it failed."""
+
+    cell: str
+    what: str
+    kills: int = 0
+    fired: int = 0
+    proof: dict[str, int] = field(default_factory=dict)
+    payouts: int = 0
+    recoveries: list[float] = field(default_factory=list)  # real seconds, never money
+    counters: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: int = 0
+    directory: Path | None = None  # kept, because it failed
+    timeline: str = ""
+
+    @property
+    def recovery_p99(self) -> float:  # real seconds, never money
+        return p99(self.recoveries)
+
+
+def plan_of(cell: Cell, directory: Path, seed: int, lists: int) -> Plan:
+    """The lists come one after another, so that there is work at every kill."""
+    wanted = write_lists(directory / "lists", lists * LINES, LINES)
+    for number, one in enumerate(wanted):
+        after = number * LIST_EVERY_SECONDS * SCALE
+        header = Path(one["header"])
+        about = json.loads(header.read_text())
+        arrives = dt.datetime.fromisoformat(START) + dt.timedelta(seconds=after)
+        header.write_text(json.dumps({**about, "list_received_at": arrives.isoformat()}, ensure_ascii=False))
+        one["after_seconds"] = after
+    return Plan(
+        directory=directory,
+        lists=tuple(wanted),
+        seed=seed,
+        faults=cell.faults,
+        broker="best",
+        hostile=cell.trouble == "poison",
+        gateway={"timing": TIMING},
+    )
+
+
+def lists_for(kills: int) -> int:
+    """So many that the last one comes near the last kill."""
+    return 2 + kills
+
+
+def play(cell: Cell, *, seed: int, kills: int) -> Result:
+    """One cell from the empty directory to the verdict. What fails keeps its directory."""
+    directory = fresh_directory(f"storm-{cell.name.replace('_', '-')}")
+    result = Result(cell.name, cell.what)
+    began = time.monotonic()
+    world = Street(
+        plan_of(cell, directory, seed, lists_for(kills)),
+        instances=cell.instances,
+        bends=cell.trouble == "clock",
+        disk=cell.trouble == "disk",
+    )
+    storm: Storm | None = None
+    try:
+        with world:
+            limit = REST_SECONDS + kills * SECONDS_PER_KILL
+            storm = Storm(world, cell=cell, seed=seed, wanted=kills, limit_seconds=limit, await_notices=False)
+            rested = asyncio.run(storm.to_rest())
+            storm.observer.close()
+            keep_metrics(world)
+            world.stop()
+            judge(result, storm, rested)
+    except Exception as error:  # whatever broke the storm breaks this cell, and no other
+        result.faults.append(f"{type(error).__name__}: {error}")
+        result.timeline = traceback.format_exc()
+    finally:
+        if storm is not None:
+            result.kills, result.fired = storm.kills, storm.fired
+            result.notes += storm.notes
+        if result.faults:
+            result.directory = directory
+        world.leave()
+    result.seconds = round(time.monotonic() - began)
+    if not result.faults:
+        shutil.rmtree(directory)
+    return result
+
+
+def judge(result: Result, storm: Storm, rested: bool) -> None:
+    """The checker's counters, the identity of the counts, whether the fault was there at all, and the recoveries."""
+    outcome = conclude(storm.world, 0, rested=rested)
+    result.payouts = int(outcome.summary["approved"])
+    result.counters = dict(outcome.summary["counters"])
+    result.faults += outcome.faults
+    if outcome.faults:
+        result.timeline = outcome.checker
+    result.recoveries = storm.observer.recoveries()
+    result.proof = dict(faults_fired(storm.world, storm.cell.proof))
+    if storm.ended_alone:
+        result.notes.append(f"{storm.ended_alone} ended by itself (75) and was started again")
+    result.faults += missing(storm.cell, storm.fired, result.proof)
+    if result.recovery_p99 > BOUND_SECONDS:
+        slowest = ", ".join(f"{seconds:.1f}" for seconds in sorted(result.recoveries)[-5:])
+        result.notes.append(f"slowest recoveries: {slowest} s of {len(result.recoveries)}")
+        result.faults.append(f"recovery p99 is {result.recovery_p99:.1f} s, not within {BOUND_SECONDS} s")
+
+
+def missing(cell: Cell, fired: int, proof: dict[str, int]) -> list[str]:
+    """Why nothing is proved: a fault that did not fire, or not often enough."""
+    faults = [f"{name} did not fire" for name, count in proof.items() if not count]
+    if cell.trouble and fired < cell.least:
+        faults.append(f"{cell.trouble} struck {fired} times, not {cell.least}")
+    if cell.proof and sum(proof.values()) < cell.least:
+        faults.append(f"{', '.join(cell.proof)} fired {sum(proof.values())} times, not {cell.least}")
+    return faults
+
+
+def total(results: Sequence[Result]) -> dict[str, Any]:
+    """The figures of all cells together."""
+    counters: dict[str, int] = {}
+    for result in results:
+        for name, count in result.counters.items():
+            counters[name] = counters.get(name, 0) + count
+    return {
+        "kills": sum(result.kills for result in results),
+        "cells": len(results),
+        "payouts": sum(result.payouts for result in results),
+        "recovery_p99_seconds": round(p99([one for result in results for one in result.recoveries]), 1),
+        "counters": counters,
+    }

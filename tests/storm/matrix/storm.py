@@ -1,0 +1,178 @@
+"""One cell in one world: lists come in, gateways are killed at random moments, trouble strikes, all comes to rest.
+
+Every fourth kill comes soon after the restart, ready or not, so that recoveries are killed as well. Where Kafka, the
+database or another instance goes away, two of five come while it is away. The others find a process at work. Whoever
+ends by himself with the status that asks for a fresh process (75) is given one, as by any supervisor; any other end is
+a fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.bank.ledger import read_only
+from tests.storm.matrix.cells import Cell
+from tests.storm.matrix.recovery import Observer
+from tests.storm.matrix.street import SECOND, Street
+from tests.storm.matrix.troubles import TAKES_AWAY, TROUBLES
+from tests.world.layout_banks import BANKS
+from tests.world.processes import ChildError
+from tests.world.run import Run
+
+READY_SECONDS = 120
+SOON = 0.25  # the share of kills that do not wait for readiness
+STRUCK = 0.4  # and of those that come while something is away, in cells where something is
+STRIKE_SECONDS = 15  # real: longer than two strikes lie apart
+EXIT_STALLED = 75
+_LOOK_SECONDS = 0.03
+
+
+@dataclass
+class Storm(Run):
+    """A run with kills (``wanted``) and one trouble; ``fired`` says afterwards how often the trouble struck."""
+
+    world: Street
+    cell: Cell = field(default_factory=lambda: Cell("", ""))
+    seed: int = 1
+    wanted: int = 20
+    fired: int = 0
+    ended_alone: int = 0
+    notes: list[str] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)  # what the trouble has taken away just now
+    stopped: set[str] = field(default_factory=set)  # instances that stand still just now
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed * 1000 + sum(map(ord, self.cell.name)))
+        self.observer = Observer(self.world.directory)
+        self._over = asyncio.Event()
+        self._late = 0  # strikes after the last kill
+        self._dead: set[str] = set()  # killed by us and not started again yet
+
+    # --- What a trouble asks -----------------------------------------------------------------------------------------
+
+    async def rest(self, low: float, high: float) -> bool:  # real seconds, never money
+        """Let everybody work for a while; False when the kills are over and the trouble has been seen its least."""
+        seconds = self.chance.uniform(low, high)
+        if self._over.is_set():
+            self._late += 1
+            await asyncio.sleep(seconds)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), seconds)
+        return not self._over.is_set() or (self.fired < self.cell.least and self._late < 2 * self.cell.least)
+
+    def now(self) -> dt.datetime:
+        """Business time."""
+        return self._now()
+
+    async def pause(self, low: float, high: float) -> None:  # real seconds, never money
+        await asyncio.sleep(self.chance.uniform(low, high))
+
+    def returned(self, what: str) -> None:
+        """What everybody stands on is back."""
+        self.away.discard(what)
+        for _, port in self.world.gateways().values():
+            self.observer.resumed(port)
+
+    def awake(self, name: str) -> None:
+        """An instance goes on."""
+        self.stopped.discard(name)
+        self.observer.resumed(self.world.gateways()[name][1])
+
+    # --- The kills ---------------------------------------------------------------------------------------------------
+
+    async def _kill(self) -> None:
+        if self.world.instances > 1:
+            self.world.start_second()
+        for _, port in self.world.gateways().values():
+            self.observer.began(port, restarted=False)
+        self.observer.start()
+        trouble = asyncio.create_task(self._trouble())
+        try:
+            for number in range(self.wanted):
+                await self._kill_one(number)
+                if trouble.done():
+                    await trouble  # it broke: nothing here proves anything any more
+            self._over.set()
+            await trouble
+        finally:
+            trouble.cancel()
+        await self._everybody_is_ready()
+
+    async def _trouble(self) -> None:
+        if self.cell.trouble:
+            await TROUBLES[self.cell.trouble](self)
+        else:
+            await self._over.wait()
+
+    async def _kill_one(self, number: int) -> None:
+        gateways = set(self.world.gateways())
+        name = self.chance.choice(sorted(gateways - self.stopped or gateways))
+        child, port = self.world.gateways()[name]
+        moment = self.chance.random()
+        if number and moment < SOON:
+            await self.pause(0.1, 2.5)
+        elif self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
+            await self._wait_struck()
+            await self.pause(0.1, 1)
+        else:
+            await self._wait_ready(name, port)
+            await self.pause(0.2, 3)
+        child.kill()
+        self.observer.ended(port)
+        self._dead.add(name)
+        self.kills += 1
+        await self.pause(0.05, 0.5)
+        child.start()
+        self._dead.discard(name)
+        self.observer.began(port)
+
+    async def _wait_ready(self, name: str, port: int) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.observer.is_ready(port):
+            if self.away or name in self.stopped:
+                deadline = time.monotonic() + READY_SECONDS
+            if time.monotonic() > deadline:
+                raise ChildError(f"{name} was not ready {READY_SECONDS} s after its start")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _wait_struck(self) -> None:
+        """Until something is away, or somebody stands still, just now; not for ever."""
+        deadline = time.monotonic() + STRIKE_SECONDS
+        while not self.away and not self.stopped and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _everybody_is_ready(self) -> None:
+        for name, (_, port) in self.world.gateways().items():
+            await self._wait_ready(name, port)
+
+    def _demand_everybody(self, killer: asyncio.Task[None]) -> None:
+        if killer.done():
+            killer.result()  # what broke the storm breaks the cell
+        for name, child in self.world.everybody().items():
+            if child.running or name in self._dead or name in self.away:
+                continue
+            if name not in ("gateway", SECOND) or child.returncode != EXIT_STALLED:
+                raise ChildError(f"{name} ended with status {child.returncode}: {child.last_words()}")
+            self.ended_alone += 1
+            port = self.world.gateways()[name][1]
+            self.observer.ended(port)
+            child.start()
+            self.observer.began(port)
+
+
+def faults_fired(world: Street, names: tuple[str, ...]) -> Mapping[str, int]:
+    """How often each fault bit, by the banks' own ledgers."""
+    found = dict.fromkeys(names, 0)
+    for bank in BANKS:
+        with contextlib.closing(read_only(world.directory / bank)) as ledger:
+            for name, count in ledger.execute("SELECT fault, count(*) FROM faults GROUP BY 1"):
+                if name in found:
+                    found[name] += count
+    return found

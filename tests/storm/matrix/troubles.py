@@ -1,0 +1,249 @@
+"""What goes wrong beside the kills and is no habit of a bank: each strikes again and again, and counts where it struck.
+
+A trouble is a coroutine that strikes until `Storm.rest` says that it is enough, heals what it broke, and counts in
+``storm.fired`` how often its fault was *seen*, by what others wrote down: a closed port, PostgreSQL's log, the clock
+that the gateway itself has read, refusals on their topic, the kernel's word about a stopped process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from gateway.approval import AUDIENCE, SigningKey, sign
+from schemas.v1 import Kind
+from tests.world import layout
+from tests.world.broker import PREFIX, listens
+from tests.world.processes import ChildError
+
+if TYPE_CHECKING:
+    from tests.storm.matrix.storm import Storm
+
+HOUR, DAY = 3600, 86_400
+_LOOK_SECONDS = 0.05
+_BACK_SECONDS = 180
+
+
+async def kafka(storm: Storm) -> None:
+    """Kafka ends without a word and is started again, over the same records and under the same address."""
+    broker = storm.world.broker
+    while await storm.rest(5, 12):  # Kafka itself needs some of it until it serves again
+        broker.down()
+        storm.away.add("kafka")
+        refused = not await listening(broker.bootstrap)
+        await storm.pause(0.5, 3)
+        broker.up()
+        await until(lambda: listening(broker.bootstrap), "Kafka listens again")
+        storm.returned("kafka")
+        storm.fired += refused
+
+
+async def listening(bootstrap: str) -> bool:
+    try:
+        return await listens(bootstrap)
+    except TimeoutError:
+        return False
+
+
+async def database(storm: Storm) -> None:
+    """PostgreSQL crashes (SIGKILL) or is restarted (SIGINT) in turn; its own log says how often it began anew."""
+    world, round_ = storm.world, 0
+    child = world.postgres.child
+    assert child is not None
+    while await storm.rest(3, 8):
+        before = said(child.errors, "ready to accept connections")
+        storm.away.add("postgres")
+        if round_ % 2:
+            child.send(signal.SIGINT)
+            await until(is_true(lambda: not child.running), "PostgreSQL ends")
+        child.kill()
+        await storm.pause(0.2, 2)
+        await world.revive_database()
+        storm.returned("postgres")
+        storm.fired += said(child.errors, "ready to accept connections") > before
+        round_ += 1
+
+
+async def disk(storm: Storm) -> None:
+    """The database's disk is full to the last byte, and is not any more. PostgreSQL's log says what that did to it."""
+    world = storm.world
+    child, room = world.postgres.child, world.disk
+    assert child is not None
+    assert room is not None
+    while await storm.rest(3, 8):
+        before = full(child.errors)
+        storm.away.add("postgres")
+        room.fill(child.pid)
+        await storm.pause(1, 2)
+        if full(child.errors) == before:  # it still had room in the files that are there: make it begin the next one
+            await switch_wal(world.postgres.dsn())
+        await storm.pause(1.5, 3)
+        room.release(child.pid)
+        await world.revive_database()
+        storm.returned("postgres")
+        storm.fired += full(child.errors) > before
+    storm.notes.append(room.kind)
+
+
+def full(log: Path) -> int:
+    return said(log, "No space left on device") + said(log, "File too large")
+
+
+async def switch_wal(dsn: str) -> None:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=2)
+        try:
+            await connection.execute("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'storm', 'x')", timeout=2)
+        finally:
+            connection.terminate()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return  # that is what a full disk does
+
+
+async def clock(storm: Storm) -> None:
+    """The gateway's clock is an hour or a day off, either way, for some seconds; it writes down what it read.
+
+    Backwards only when every list is in: what is signed in the gateway's future it refuses, and says so, and a list
+    that was refused is finance's to send again. Orders of that time are refused likewise.
+    """
+    world = storm.world
+    assert world.clock_file is not None
+    jumps = [HOUR, DAY, -HOUR, -DAY]
+    number = 0
+    while await storm.rest(1, 4):
+        seconds = jumps[number % len(jumps)]
+        number += 1
+        if seconds < 0 and not every_list_is_in(storm):
+            seconds = -seconds
+        set_clock(world.clock_file, seconds // world.plan.scale)
+        await storm.pause(1, 4)
+        set_clock(world.clock_file, 0)
+        await storm.pause(0.2, 0.2)
+        read = world.clock_file.with_name("clock.read")
+        storm.fired = len(read.read_text().split()) if read.exists() else 0
+
+
+def set_clock(path: Path, seconds: int) -> None:
+    temporary = path.with_name("clock.new")
+    temporary.write_text(str(seconds))
+    temporary.rename(path)
+
+
+def every_list_is_in(storm: Storm) -> bool:
+    status = storm.world.desk_status()
+    return not status.get("lists_waiting", 1) and len(status.get("reports", {})) == status.get("lists")
+
+
+async def poison(storm: Storm) -> None:
+    """Records that nobody can read or may believe, on each input topic; each has to be answered with its refusal."""
+    world = storm.world
+    sent: list[str] = []
+    producer = AIOKafkaProducer(bootstrap_servers=world.broker.bootstrap, max_request_size=4_000_000)
+    await producer.start()
+    try:
+        while await storm.rest(0.5, 2):
+            raw, jws = draught(storm)
+            topic = PREFIX + storm.chance.choice(("batches", "funding", "orders"))
+            headers = [("jws", jws)] if jws is not None else []
+            try:
+                await producer.send_and_wait(topic, raw, headers=headers)
+            except (KafkaError, TimeoutError):
+                continue
+            sent.append(hashlib.sha256(raw).hexdigest())
+            storm.fired = answered(world.directory, sent)
+    finally:
+        await producer.stop()
+    await until(is_true(lambda: answered(world.directory, sent) == len(sent)), "every poison is refused")
+    storm.fired = answered(world.directory, sent)
+
+
+def draught(storm: Storm) -> tuple[bytes, bytes | None]:
+    """One bad record and its signature header; the signed ones are rightly signed nonsense."""
+    chance = storm.chance
+    unique = f"{chance.getrandbits(64):016x}".encode()
+    raw = chance.choice(
+        (
+            unique,
+            b'{"schema":"payout.batch-part/v1","x":"' + unique,
+            b'{"a":1,"a":2,"u":"' + unique + b'"}',
+            b"[" * 50_000 + unique,
+            b'{"amount":NaN,"u":"' + unique + b'"}',
+            b"\xff\xfe\x00" + unique,
+            b'{"u":"' + unique + b'","x":"' + b"a" * 1_200_000 + b'"}',
+            b'{"schema":"payout.order/v9","order_id":"' + unique + b'"}',
+        )
+    )
+    if chance.random() < 0.5 or not raw.isascii():
+        return raw, chance.choice((None, b"..", b"e30..AA", b"\xff" * 40, b"a" * 5000))
+    key = SigningKey.load(storm.world.directory / "finance.pem")
+    kind = chance.choice((Kind.BATCH, Kind.FUNDING, Kind.ORDER))
+    return raw, sign(raw, kind, key, layout.KID, AUDIENCE, storm.now()).encode()
+
+
+def answered(directory: Path, digests: list[str]) -> int:
+    path = directory / "desk" / "refusals.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    refused = {json.loads(json.loads(line)["value"])["digest"] for line in lines}
+    return sum(digest in refused for digest in digests)
+
+
+async def zombie(storm: Storm) -> None:
+    """One instance is stopped (SIGSTOP) until its lease is over, while the other works on, and woken up (SIGCONT)."""
+    world = storm.world
+    lease_seconds = int(world.plan.sections()["timing"]["lease_seconds"])
+    while await storm.rest(1, 3):
+        name = storm.chance.choice(sorted(world.gateways()))
+        child, _ = world.gateways()[name]
+        if not child.running:
+            continue
+        pid = child.pid
+        storm.stopped.add(name)
+        child.send(signal.SIGSTOP)
+        await storm.pause(lease_seconds + 1, lease_seconds + 3)
+        slept = child.running and child.pid == pid and is_stopped(pid)
+        child.send(signal.SIGCONT)
+        storm.awake(name)
+        storm.fired += slept
+
+
+def is_stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+TROUBLES: dict[str, Callable[[Storm], Awaitable[None]]] = {
+    each.__name__: each for each in (kafka, database, disk, clock, poison, zombie)
+}
+TAKES_AWAY = frozenset({kafka.__name__, database.__name__, disk.__name__, zombie.__name__})
+
+
+def said(log: Path, words: str) -> int:
+    """How many lines of a log hold these words."""
+    return log.read_text(encoding="utf-8", errors="replace").count(words) if log.exists() else 0
+
+
+def is_true(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def asked() -> bool:
+        return holds()
+
+    return asked
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait for something that must come; ChildError when it does not."""
+    deadline = asyncio.get_running_loop().time() + _BACK_SECONDS
+    while not await holds():
+        if asyncio.get_running_loop().time() > deadline:
+            raise ChildError(f"never: {what}")
+        await asyncio.sleep(_LOOK_SECONDS)
