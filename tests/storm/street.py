@@ -52,6 +52,10 @@ class Street(World):
         self.module, self.prefix, self.banks = module, list(prefix), tuple(banks)
         self._published = 0
 
+    def __enter__(self) -> Street:
+        super().__enter__()
+        return self
+
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.postgres.start()
@@ -88,7 +92,7 @@ class Street(World):
         """Publish and fund a list with so many lines for each bank; its batch id."""
         folder = self.directory / "lists"
         folder.mkdir(exist_ok=True)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for bank, count in counts.items():
             for _ in range(count):
                 self._published += 1
@@ -105,7 +109,7 @@ class Street(World):
         return batch_id
 
     def command(self, *arguments: str, faults: bool = False) -> str:
-        """Run ``gateway ARGUMENTS --config`` to its end; what it said. ChildError when it failed (unless ``faults``)."""
+        """Run ``gateway ARGUMENTS --config`` to its end; what it said. ChildError if it failed (unless ``faults``)."""
         done = subprocess.run(
             [*python_module("gateway"), *arguments, "--config", str(self.config)],
             capture_output=True,
