@@ -23,10 +23,11 @@ from tests.storm.scale import FULL, figure, size
 from tests.storm.street import Street
 from tests.storm.traced import pgwire, strace
 
-CALLS: Final = ("connect", "sendto", "sendmsg", "write", "writev", "recvfrom", "recvmsg")
+CALLS: Final = ("sendto", "sendmsg", "write", "writev", "recvfrom", "recvmsg")
 SENT: Final = frozenset({"sendto", "sendmsg", "write", "writev"})
 LEAST_PAYLOAD_BYTES: Final = 2_048  # a key exchange, a question or a login is smaller
 MOST_AROUND_BYTES: Final = 1_100  # headers, signature, padding and tags around a payload
+LEAST_LINES: Final = {"rcc_file": 16, "iso20022": 4, "json_https": 9, "xml_tcp": 10}
 LISTS: Final = size(2, 20)
 
 
@@ -85,9 +86,7 @@ def _play(street: Street, trace: Path, lists: int, first: int) -> Order:
     """Publish lists, each with its own sizes, wait until the banks have them, end the gateway, judge its trace."""
     known = {bank: len(street.arrived(bank)) for bank in street.banks}
     for number in range(first, first + lists):
-        street.publish(
-            {"rcc_file": 16 + number, "iso20022": 4 + number, "json_https": 9 + number, "xml_tcp": 10 + number}
-        )
+        street.publish({bank: least + number for bank, least in LEAST_LINES.items()})
     street.wait_until(
         "every bank has every list", lambda: all(len(street.arrived(b)) >= known[b] + lists for b in street.banks), 120
     )
@@ -113,7 +112,7 @@ def judge(trace: Path, database_port: int, banks: Mapping[int, list[dict[str, An
                 sessions[call.socket].from_client(call.data, call.ended)
             else:
                 for done in sessions[call.socket].from_server(call.data, call.ended):
-                    durable.update({submission: done.answered for submission in _made_sending(done)})
+                    durable.update(dict.fromkeys(_made_sending(done), done.answered))
         elif call.peer_port in banks and call.name in SENT and call.result >= LEAST_PAYLOAD_BYTES:
             payloads[call.peer_port].append((call.began, call.result))
     violations = []

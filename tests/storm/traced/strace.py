@@ -1,6 +1,6 @@
 """Runs a program under strace and reads what it wrote: calls in the order in which the kernel began and ended them.
 
-A call's bytes are those that really moved (its return value), not those that were asked for. ``began`` and ``ended`` are
+A call's bytes are those that really moved (its return value), not those asked for. ``began`` and ``ended`` are
 line numbers of the trace: one tracer writes it for all threads and processes below it, so they are one order for all.
 """
 
