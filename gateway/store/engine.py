@@ -21,7 +21,7 @@ Row = dict[str, Any]
 _SQL_DIRECTORY: Final = Path(__file__).parent / "sql"
 _MIGRATIONS: Final = _SQL_DIRECTORY / "migrations"
 
-# A commit that is acknowledged must be on the disk: without these three the gateway refuses to start (R6).
+# A commit that is acknowledged must be on the disk: on a server without these three no connection is used (R6).
 DURABILITY: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 LEAST_SERVER_VERSION: Final = 180_000
 STRONGER_COMMITS: Final = frozenset({"on", "remote_apply", "remote_write", "local"})
@@ -75,13 +75,13 @@ class Engine:
                 timeout=10,
                 command_timeout=70,
                 server_settings=SESSION_SETTINGS,
+                init=_assert_durable,
             )
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
         engine = cls(pool)
         try:
             await engine._assert_version()
-            await engine._assert_durable()
             if migrated:
                 await engine.assert_migrated()
         except BaseException:
@@ -122,8 +122,16 @@ class Engine:
             return touched(await connection.execute(sql(name), *arguments))
 
     async def ping(self) -> None:
-        async with self.connection() as connection:
-            await connection.execute(sql("ping"))
+        """Ask for an answer, and whether the server is still durable; StoreUnavailable when it is not (any more).
+
+        Settings change with a reload, under open connections. Those are dropped then, and new ones are refused.
+        """
+        try:
+            async with self.connection() as connection:
+                await _assert_durable(connection)
+        except StoreUnavailable:
+            await self._pool.expire_connections()
+            raise
 
     async def _assert_version(self) -> None:
         async with self.connection() as connection:
@@ -152,15 +160,6 @@ class Engine:
                 await connection.execute(sql("name_role"), role)
                 for name in grants:
                     await connection.execute(sql(name))
-
-    async def _assert_durable(self) -> None:
-        async with self.connection() as connection:
-            rows = await connection.fetch(sql("durability_settings"), list(DURABILITY))
-        seen = {row["name"]: row["setting"] for row in rows}
-        for name, wanted in DURABILITY.items():
-            value = seen.get(name)
-            if value != wanted and not (name == "synchronous_commit" and value in STRONGER_COMMITS):
-                raise StoreUnavailable(f"PostgreSQL runs with {name}={value}; payments need {name}={wanted}")
 
     async def assert_migrated(self) -> None:
         """StoreUnavailable unless exactly this program's migrations are applied, unchanged."""
@@ -193,6 +192,16 @@ class Engine:
                 elif bytes(row["digest"]) != digest:
                     raise StoreUnavailable(f"migration {version} differs from the one that was applied")
         return done
+
+
+async def _assert_durable(connection: Any) -> None:
+    """StoreUnavailable unless what this session commits is on the disk when it is told so."""
+    rows = await connection.fetch(sql("durability_settings"), list(DURABILITY))
+    seen = {row["name"]: row["setting"] for row in rows}
+    for name, wanted in DURABILITY.items():
+        value = seen.get(name)
+        if value != wanted and not (name == "synchronous_commit" and value in STRONGER_COMMITS):
+            raise StoreUnavailable(f"PostgreSQL runs with {name}={value}; payments need {name}={wanted}")
 
 
 @cache
