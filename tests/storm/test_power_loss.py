@@ -21,9 +21,9 @@ import pytest
 
 from gateway.store import engine
 from gateway.store.engine import Engine, StoreUnavailable
+from tests.store.kit import open_gateway
 from tests.storm.scale import figure, size
 from tests.storm.traced import pgwire, strace
-from tests.store.kit import open_gateway
 from tests.world.postgres import EmbeddedPostgres, execute, migrate
 from tests.world.processes import run_apart
 
