@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -40,6 +41,14 @@ _RACES: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
+# The server is there and answers questions, but takes no more: its disk is full or failing, or it is a standby.
+_UNWRITABLE: Final = (asyncpg.DiskFullError, asyncpg.PostgresIOError, asyncpg.ReadOnlySQLTransactionError)
+_OUTAGES: Final = (
+    *_UNWRITABLE,
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError),
+)
+# Longer than the longest pause of a failing step: who was refused has tried again within it, or has nothing to write.
+UNWRITABLE_SECONDS: Final = 12
 log = get_logger("store")
 
 
@@ -63,6 +72,8 @@ class Engine:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._unwritable = ""
+        self._unwritable_at = 0.0  # of the monotonic clock, never money
 
     @classmethod
     async def open(cls, dsn: str, *, max_connections: int = 8, migrated: bool = True) -> Engine:
@@ -99,13 +110,17 @@ class Engine:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire(timeout=15) as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire(timeout=15) as connection:
-            yield connection
+        try:
+            async with self._pool.acquire(timeout=15) as connection:
+                yield connection
+        except _UNWRITABLE as error:
+            self._unwritable, self._unwritable_at = type(error).__name__, time.monotonic()
+            raise
 
     async def fetch(self, name: str, *arguments: Any) -> list[Row]:
         async with self.connection() as connection:
@@ -122,9 +137,10 @@ class Engine:
             return touched(await connection.execute(sql(name), *arguments))
 
     async def ping(self) -> None:
-        """Ask for an answer, and whether the server is still durable; StoreUnavailable when it is not (any more).
+        """Ask for an answer; StoreUnavailable for a server that is not durable (any more), or has refused to write.
 
-        Settings change with a reload, under open connections. Those are dropped then, and new ones are refused.
+        Settings change with a reload, under open connections. Those are dropped then, and new ones are refused. A
+        full disk still answers questions, so what the last writes met is remembered.
         """
         try:
             async with self.connection() as connection:
@@ -132,6 +148,8 @@ class Engine:
         except StoreUnavailable:
             await self._pool.expire_connections()
             raise
+        if self._unwritable and time.monotonic() - self._unwritable_at < UNWRITABLE_SECONDS:
+            raise StoreUnavailable(f"PostgreSQL refuses to write ({self._unwritable})")
 
     async def _assert_version(self) -> None:
         async with self.connection() as connection:
@@ -222,6 +240,11 @@ def migrations() -> tuple[tuple[int, str, bytes], ...]:
 def touched(status: str) -> int:
     """Rows touched, from PostgreSQL's command tag such as ``UPDATE 3``."""
     return int(status.rsplit(" ", 1)[-1])
+
+
+def outage(error: BaseException) -> bool:
+    """Whether the database failed, not what was asked of it: everybody fails alike, and nothing was decided."""
+    return isinstance(error, _OUTAGES)
 
 
 def lost_race(error: BaseException) -> bool:
