@@ -164,9 +164,15 @@ class Engine:
         async with self.connection() as connection:
             return bool(await connection.fetchval(sql("may_change_history")))
 
-    async def grant(self, *, gateway_role: str | None, auditor_role: str | None) -> None:
+    async def grant(
+        self, *, gateway_role: str | None = None, auditor_role: str | None = None, sealing_role: str | None = None
+    ) -> None:
         """Give roles that exist what their work needs and nothing else. StoreUnavailable for a role nothing binds."""
-        for role, grants in ((gateway_role, ("grant_reading", "grant_paying")), (auditor_role, ("grant_reading",))):
+        for role, grants in (
+            (gateway_role, ("grant_reading", "grant_paying")),
+            (auditor_role, ("grant_reading",)),
+            (sealing_role, ("grant_reading", "grant_resealing")),
+        ):
             if role is None:
                 continue
             async with self.transaction() as connection:

@@ -68,16 +68,16 @@ async def test_nothing_is_sent_after_a_failed_commit_and_all_of_it_afterwards(ga
     await _approved(gateway, 3)
     await gateway.cut_and_render()
     await _refusing(gateway, "submissions", kind, SENDING)
-    for _ in range(3):
+    for _ in range(2):
         with pytest.raises((asyncpg.DiskFullError, asyncpg.PostgresIOError)):
             await gateway.send()
+        await asyncio.sleep(gateway.config.timing.lease_seconds)  # the claim of the turn that failed
     assert gateway.bank.sent == []
     app = App(gateway.config, Parts.__new__(Parts))
     with pytest.raises(Exception, match="refuses to write"):
         await app._ping(gateway.store)
     assert app.readiness()["database"] == f"PostgreSQL refuses to write ({ERRORS[kind][1]})"
     await _run(gateway, "DROP TRIGGER refuse_commit ON submissions")
-    await asyncio.sleep(gateway.config.timing.lease_seconds)
     await gateway.send()
     assert len(gateway.bank.sent) == 1
 
@@ -191,8 +191,7 @@ def test_a_database_on_a_full_disk_is_told_within_5_s_and_works_again_within_60(
         fill(street.directory / "postgres")
         before = {bank: len(street.arrived(bank)) for bank in street.banks}
         street.publish(dict.fromkeys(street.banks, 200))
-        street.wait_until("readiness fell", lambda: run_apart(street.get("/ready")) is None, NOT_READY_SECONDS + 5)
-        seconds = street.wait_until("readiness stays down", lambda: run_apart(street.get("/ready")) is None)
+        fell = street.wait_until("readiness fell", lambda: run_apart(street.get("/ready")) is None)
         _stay_full(street)
         while_full = {bank: street.arrived(bank)[before[bank] :] for bank in street.banks}
         (street.directory / "postgres" / BALLAST).unlink()
@@ -202,9 +201,10 @@ def test_a_database_on_a_full_disk_is_told_within_5_s_and_works_again_within_60(
         assert street.paid() == 840
     unknown = [one for bank, many in while_full.items() for one in many if (bank, one["sha256"]) not in written]
     assert unknown == []
+    sent = sum(map(len, while_full.values()))
+    figure("R8", sent=sent, unwritten=0, not_ready_seconds=round(fell, 1), recovery_seconds=round(recovered, 1))
+    assert fell <= NOT_READY_SECONDS
     assert recovered <= RECOVERY_SECONDS
-    figure("R8", sent_while_full=sum(map(len, while_full.values())), unwritten=0, recovery_seconds=round(recovered, 1))
-    assert seconds <= NOT_READY_SECONDS
 
 
 def _stay_full(street: Street) -> None:
