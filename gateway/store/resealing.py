@@ -15,10 +15,10 @@ A row that does not open is left as it is and told of with the key it names; the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 
@@ -42,7 +42,11 @@ PLACES: Final[Mapping[str, tuple[str, str, int]]] = MappingProxyType(
 )
 _TRIES: Final = 5
 
-Reseal = Callable[[bytes, str, Sequence[str]], bytes]
+
+class Reseal(Protocol):
+    """Seals a blob again for the row of the table that it lies in; SealBroken when it does not open there."""
+
+    def __call__(self, sealed: bytes, table: str, *row: object) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -65,10 +69,7 @@ class Resealing:
         return [(row["place"], row["key_id"], row["rows"]) for row in await self._engine.fetch("sealed_by_key")]
 
     async def round(self, head: bytes, reseal: Reseal) -> Resealed:
-        """Walk through all tables once. ``reseal`` seals a blob again for its row, and raises SealBroken.
-
-        StoreUnavailable when the role may not.
-        """
+        """Walk through all tables once. StoreUnavailable when the role may not write what is sealed."""
         done = Resealed()
         for table, (_, _, window) in PLACES.items():
             found = await self._engine.fetchrow("table_blocks", table)
@@ -97,7 +98,7 @@ class Resealing:
         for row in rows:
             old = bytes(row["sealed"])
             try:
-                fresh.append((row["place"], old, reseal(old, table, row["context"])))
+                fresh.append((row["place"], old, reseal(old, table, *row["context"])))
             except SealBroken as error:
                 broken[table, str(error.reason), error.key_id] += 1
         if fresh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import re
 import uuid
 from pathlib import Path
 from typing import Any
