@@ -125,7 +125,7 @@ class Dispatch:
                 if outage(error):
                     raise
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
-                log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
+                log.error("unrenderable", bank=bank.name, submission=claim.submission_id, exc_info=error)
         return bool(rows)
 
     async def _render_one(self, bank: Bank, claim: Claim, row: Mapping[str, Any]) -> None:

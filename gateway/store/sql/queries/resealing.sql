@@ -26,7 +26,7 @@ SELECT ctid AS place, ARRAY[batch_no::text, part::text] AS context, sealed AS se
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_batch_parts
+-- name: reseal_batch_parts!
 -- Signed bytes of parts under their new seals, where nobody has changed the row since.
 UPDATE batch_parts t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -37,7 +37,7 @@ SELECT ctid AS place, ARRAY[batch_no::text, line::text] AS context, sealed AS se
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_refused_lines
+-- name: reseal_refused_lines!
 -- Raw fields of refused lines under their new seals, where nobody has changed the row since.
 UPDATE refused_lines t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -48,7 +48,7 @@ SELECT ctid AS place, ARRAY[payout_id::text] AS context, sealed AS sealed FROM p
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_payouts
+-- name: reseal_payouts!
 -- Details of payouts under their new seals, where nobody has changed the row since.
 UPDATE payouts t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -59,7 +59,7 @@ SELECT ctid AS place, ARRAY[payout_id::text, order_no::text] AS context, sealed 
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_attempts
+-- name: reseal_attempts!
 -- Details that an order corrected under their new seals, where nobody has changed the row since.
 UPDATE attempts t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -70,7 +70,7 @@ SELECT ctid AS place, ARRAY[submission_id::text] AS context, payload AS sealed F
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(payload FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_submissions
+-- name: reseal_submissions!
 -- Rendered bytes under their new seals, where nobody has changed the row since.
 UPDATE submissions t SET payload = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.payload = u.old;
@@ -81,7 +81,7 @@ SELECT ctid AS place, ARRAY[bank, encode(digest, 'hex')] AS context, sealed AS s
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_artefacts
+-- name: reseal_artefacts!
 -- What banks answered under their new seals, where nobody has changed the row since.
 UPDATE artefacts t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -92,7 +92,7 @@ SELECT ctid AS place, ARRAY[issuer, order_id] AS context, sealed AS sealed FROM 
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_orders
+-- name: reseal_orders!
 -- Signed bytes of orders under their new seals, where nobody has changed the row since.
 UPDATE orders t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -103,7 +103,7 @@ SELECT ctid AS place, ARRAY[beneficiary::text] AS context, sealed AS sealed FROM
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_account_bindings
+-- name: reseal_account_bindings!
 -- Accounts that the bank keeps for people under their new seals, where nobody has changed the row since.
 UPDATE account_bindings t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
@@ -114,7 +114,7 @@ SELECT ctid AS place, ARRAY[notice_id::text] AS context, sealed AS sealed FROM n
 WHERE ctid >= format('(%s,0)', $1::bigint)::tid AND ctid < format('(%s,0)', $2::bigint)::tid
   AND substring(sealed FROM 1 FOR length($3::bytea)) <> $3;
 
--- name: reseal_notices
+-- name: reseal_notices!
 -- Texts of notices under their new seals, where nobody has changed the row since.
 UPDATE notices t SET sealed = u.fresh FROM unnest($1::tid[], $2::bytea[], $3::bytea[]) AS u(place, old, fresh)
 WHERE t.ctid = u.place AND t.sealed = u.old;
