@@ -9,6 +9,7 @@ certificate or password is in `tests/unit/test_kafka_security.py`, on Apache Kaf
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -76,7 +77,7 @@ async def test_the_right_peer_is_told(name: str, authority: Authority, tmp_path:
     """The control of the witness: with the right certificate the same call begins to speak, and the peer hears it."""
     channel = CHANNELS[name]
     async with peer("itself", authority, tmp_path, starts_tls=channel.starts_tls) as right:
-        with pytest.raises(Exception):  # noqa: B017 - it answers nothing, so every call ends badly
+        with contextlib.suppress(Exception):  # it answers nothing, so every call ends badly
             await channel.use(right.port, authority, tmp_path)
         assert right.told
 

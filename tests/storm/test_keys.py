@@ -25,8 +25,8 @@ from tests.store.sealed_kit import COLUMNS, fill, opens, rows_of, with_key
 from tests.storm.scale import FULL, figure, size
 from tests.storm.street import Street
 
-ROTATIONS: Final = size(4, 40)
-LINES: Final = size(20, 400)
+ROTATIONS: Final = size(4, 20)
+LINES: Final = size(20, 200)
 
 
 @pytest.fixture
@@ -51,8 +51,9 @@ async def _work(gateway: Gateway, *, until: asyncio.Event) -> int:
     done = 0
     for number in itertools.count(1):
         batch_id = f"659999-KEYS-{number:04d}"
-        lines = [{**line(100 + done + each), "line": each} for each in range(1, LINES + 1)]
-        await gateway.batch(lines, batch_id, parts=2)
+        lines = [line(each) for each in range(1, LINES + 1)]
+        for part in gateway.signed_parts(lines, batch_id, 2, period=f"P{number}"):
+            await gateway.intake.take_batch(*part)
         await gateway.fund(f"{LINES * 100}.00", batch_id, f"F-K-{number}")
         await gateway.judge()
         await gateway.send()
