@@ -278,6 +278,9 @@ class App:
         try:
             async with asyncio.timeout(5):
                 await store.engine.ping()
+        except StoreUnavailable as error:
+            self._fault("database", str(error))
+            raise
         except Exception:
             self._fault("database", "PostgreSQL does not answer")
             raise

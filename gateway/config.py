@@ -7,10 +7,12 @@ Relative paths are relative to the file. Secrets never stand in it: it names fil
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -206,6 +208,17 @@ class Config(Section):
         if self.database.dsn_file is None:
             return str(self.database.dsn)
         return self.path(self.database.dsn_file).read_text(encoding="utf-8").strip()
+
+
+def verifies_server(dsn: str) -> bool:
+    """Whether a DSN keeps to this machine, or checks whose server it reaches."""
+    parts = urlsplit(dsn)
+    said = parse_qs(parts.query)
+    if said.get("sslmode", [os.environ.get("PGSSLMODE", "prefer")])[-1] == "verify-full":
+        return True
+    places = said.get("host", parts.netloc.rpartition("@")[2].split(","))
+    hosts = [re.sub(r":[0-9]+$", "", place) for place in places]
+    return all(host in _LOOPBACK or host.startswith("/") or not host for host in hosts)
 
 
 def load(path: Path) -> Config:

@@ -41,6 +41,7 @@ from gateway.pacing import deferral, probe_delay, turns_within
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.consequences import LOCAL_CODE
+from gateway.store.engine import outage
 from gateway.store.evidence import Heard
 from gateway.store.limits import NoTurn, Pace
 from gateway.store.planning import NoRoute, Route
@@ -120,8 +121,10 @@ class Dispatch:
             except Fenced:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
             except Exception as error:
+                if outage(error):
+                    raise
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
-                log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
+                log.error("unrenderable", bank=bank.name, submission=claim.submission_id, exc_info=error)
         return bool(rows)
 
     async def _render_one(self, bank: Bank, claim: Claim, row: Mapping[str, Any]) -> None:

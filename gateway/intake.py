@@ -25,7 +25,7 @@ from gateway.policy import DUPLICATE, Approved, Binding, Rules, judge, person_wi
 from gateway.policy import Refused as Unpaid
 from gateway.reference import Reference
 from gateway.store.batches import ApprovedLine, Judging, PartHead, RefusedLine, Signed, Stored
-from gateway.store.engine import lost_race
+from gateway.store.engine import lost_race, outage
 from gateway.store.ids import payout_id
 from gateway.store.refusing import refusal
 from gateway.store.store import Store
@@ -132,6 +132,8 @@ class Intake:
         except Exception as error:
             if lost_race(error):  # another batch approved one of these people meanwhile: judge the part again
                 return True
+            if outage(error):  # no fault of this batch's
+                raise
             self._resting[batch_no] = now + REST_AFTER_FAILURE  # so that it holds no other batch up
             log.error("batch cannot be judged", batch=batch_no, exc_info=error)
             return True

@@ -152,15 +152,27 @@ def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 class _Lines:
-    """What structlog writes to: one named stream of lines, each flushed, because the next moment may be a kill."""
+    """What structlog writes to: one named stream of lines, each flushed, because the next moment may be a kill.
+
+    A full disk or a closed pipe loses lines, never work: what failed to be written is counted, and told of afterwards.
+    """
+
+    lost = 0
 
     def __init__(self, name: str, stream: TextIO) -> None:
         self.name = name
         self._stream = stream
 
     def msg(self, message: str) -> None:
-        self._stream.write(message + "\n")
-        self._stream.flush()
+        try:
+            if _Lines.lost:
+                self._stream.write(f'{{"event": "log lines lost", "count": {_Lines.lost}}}\n')
+            self._stream.write(message + "\n")
+            self._stream.flush()
+        except OSError:
+            _Lines.lost += 1
+        else:
+            _Lines.lost = 0
 
     debug = info = warning = error = critical = msg
 

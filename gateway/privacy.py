@@ -61,16 +61,21 @@ class Broken(StrEnum):
     ALTERED = "ALTERED"  # changed, moved to another row or column, or another key under the same id
 
 
+@quotable
 class SealBroken(Exception):
-    """A blob that does not open. It carries the kind of damage and nothing of the blob."""
+    """A blob that does not open. It carries the kind of damage, the id of the key it names, and nothing else of it."""
 
-    def __init__(self, reason: Broken) -> None:
-        super().__init__(str(reason))
+    def __init__(self, reason: Broken, key_id: str = "") -> None:
+        super().__init__(f"{reason}: sealed under key {key_id}" if key_id else str(reason))
         self.reason = reason
+        self.key_id = key_id
 
 
 class Seals(Protocol):
     """What the store needs of a sealer; an HSM-backed one fits here."""
+
+    @property
+    def head(self) -> bytes: ...
 
     def seal(self, plaintext: bytes, aad: bytes) -> bytes: ...
 
@@ -147,16 +152,21 @@ class Sealer:
         head = _head_of(blob)
         cipher = self._ciphers.get(head)
         if cipher is None:
-            raise SealBroken(Broken.UNKNOWN_KEY)
+            raise SealBroken(Broken.UNKNOWN_KEY, _named(head))
         body = len(head) + _NONCE_BYTES
         try:
             return cipher.decrypt(blob[len(head) : body], blob[body:], head + aad)
         except InvalidTag:
-            raise SealBroken(Broken.ALTERED) from None
+            raise SealBroken(Broken.ALTERED, _named(head)) from None
 
     def sealed_with(self, blob: bytes) -> str:
         """The id of the key that a blob claims to be sealed under; SealBroken when it is no blob at all."""
         return _head_of(blob)[2:].decode("ascii")
+
+    @property
+    def head(self) -> bytes:
+        """What every blob under the active key begins with; all others a rotation still has to seal again."""
+        return self._head
 
     def is_current(self, blob: bytes) -> bool:
         """False for a blob that a rotation still has to seal again."""
@@ -165,6 +175,12 @@ class Sealer:
 
 def _head(suite: int, kid: str) -> bytes:
     return bytes((suite, len(kid))) + kid.encode("ascii")
+
+
+def _named(head: bytes) -> str:
+    """The key id of a head, as it may be printed: a damaged blob may name anything."""
+    name = head[2:].decode("ascii")
+    return name if _KEY_ID.fullmatch(name) else "?"
 
 
 def _head_of(blob: bytes) -> bytes:

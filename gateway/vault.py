@@ -82,10 +82,10 @@ class Vault:
 
     def seal_binding(self, binding: Binding, person: UUID) -> bytes:
         fields = (binding.account.reveal(), binding.account_kind.value, binding.bank_no)
-        return self._seals.seal(json.dumps(fields).encode(), f"account_bindings:{person}".encode())
+        return self._seals.seal(json.dumps(fields).encode(), _context("account_bindings", (person,)))
 
     def binding(self, sealed: bytes, person: UUID) -> Binding:
-        account, kind, bank_no = json.loads(self._seals.unseal(sealed, f"account_bindings:{person}".encode()))
+        account, kind, bank_no = json.loads(self._seals.unseal(sealed, _context("account_bindings", (person,))))
         return Binding(AccountNumber(account), AccountKind(kind), bank_no)
 
     def seal(self, plaintext: bytes, table: str, *row: object) -> bytes:
@@ -95,9 +95,19 @@ class Vault:
     def unseal(self, sealed: bytes, table: str, *row: object) -> bytes:
         return self._seals.unseal(sealed, _context(table, row))
 
+    @property
+    def head(self) -> bytes:
+        """What every blob sealed from now on begins with."""
+        return self._seals.head
+
+    def reseal(self, sealed: bytes, table: str, *row: object) -> bytes:
+        """The same content under the active key, for the same row; SealBroken when it does not belong there."""
+        context = _context(table, row)
+        return self._seals.seal(self._seals.unseal(sealed, context), context)
+
 
 def _payee_context(payout: int, order_no: int) -> bytes:
-    return f"attempts:{payout}:{order_no}".encode() if order_no else f"payouts:{payout}".encode()
+    return _context("attempts", (payout, order_no)) if order_no else _context("payouts", (payout,))
 
 
 def _context(table: str, row: tuple[object, ...]) -> bytes:

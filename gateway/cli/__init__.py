@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, checking, filling, looking, operating, sending
+from gateway.cli import adapters, checking, filling, looking, operating, resealing, sending
 from gateway.cli.terminal import say
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def _options(
     pass
 
 
-for commands in (operating, checking, sending, looking, filling, adapters):
+for commands in (operating, checking, resealing, sending, looking, filling, adapters):
     commands.register(app)
 
 __all__ = ["app"]

@@ -55,21 +55,26 @@ def migrate(
         str | None, typer.Option(help="Grant this role what `gateway run` needs, and take back the rest.")
     ] = None,
     auditor_role: Annotated[str | None, typer.Option(help="Grant this role to read, and take back the rest.")] = None,
+    sealing_role: Annotated[
+        str | None, typer.Option(help="Grant this role what `gateway reseal` needs, and take back the rest.")
+    ] = None,
 ) -> None:
     """Bring the database to this program's schema, as its owner. Repeating it changes nothing."""
     with pointing_to_check(config):
         known = configuration.load(config)
-    applied = asyncio.run(_migrate(known, gateway_role, auditor_role))
+    applied = asyncio.run(_migrate(known, gateway_role, auditor_role, sealing_role))
     say(f"applied migrations {', '.join(map(str, applied))}" if applied else "the database is up to date")
-    for role in filter(None, (gateway_role, auditor_role)):
+    for role in filter(None, (gateway_role, auditor_role, sealing_role)):
         say(f"granted {role}")
 
 
-async def _migrate(config: configuration.Config, gateway_role: str | None, auditor_role: str | None) -> list[int]:
+async def _migrate(
+    config: configuration.Config, gateway_role: str | None, auditor_role: str | None, sealing_role: str | None
+) -> list[int]:
     engine = await Engine.open(config.dsn(), max_connections=2, migrated=False)
     try:
         applied = await engine.migrate()
-        await engine.grant(gateway_role=gateway_role, auditor_role=auditor_role)
+        await engine.grant(gateway_role=gateway_role, auditor_role=auditor_role, sealing_role=sealing_role)
         return applied
     finally:
         await engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 _SQL_DIRECTORY: Final = Path(__file__).parent / "sql"
 _MIGRATIONS: Final = _SQL_DIRECTORY / "migrations"
 
-# A commit that is acknowledged must be on the disk: without these three the gateway refuses to start (R6).
+# A commit that is acknowledged must be on the disk: on a server without these three no connection is used (R6).
 DURABILITY: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 LEAST_SERVER_VERSION: Final = 180_000
 STRONGER_COMMITS: Final = frozenset({"on", "remote_apply", "remote_write", "local"})
@@ -40,6 +41,14 @@ _RACES: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
+# The server is there and answers questions, but takes no more: its disk is full or failing, or it is a standby.
+_UNWRITABLE: Final = (asyncpg.DiskFullError, asyncpg.PostgresIOError, asyncpg.ReadOnlySQLTransactionError)
+_OUTAGES: Final = (
+    *_UNWRITABLE,
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError),
+)
+# Longer than the longest pause of a failing step: who was refused has tried again within it, or has nothing to write.
+UNWRITABLE_SECONDS: Final = 12
 log = get_logger("store")
 
 
@@ -63,6 +72,8 @@ class Engine:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._unwritable = ""
+        self._unwritable_at = 0.0  # of the monotonic clock, never money
 
     @classmethod
     async def open(cls, dsn: str, *, max_connections: int = 8, migrated: bool = True) -> Engine:
@@ -75,13 +86,13 @@ class Engine:
                 timeout=10,
                 command_timeout=70,
                 server_settings=SESSION_SETTINGS,
+                init=_assert_durable,
             )
         except (OSError, asyncpg.PostgresError, TimeoutError) as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
         engine = cls(pool)
         try:
             await engine._assert_version()
-            await engine._assert_durable()
             if migrated:
                 await engine.assert_migrated()
         except BaseException:
@@ -99,13 +110,17 @@ class Engine:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire(timeout=15) as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire(timeout=15) as connection:
-            yield connection
+        try:
+            async with self._pool.acquire(timeout=15) as connection:
+                yield connection
+        except _UNWRITABLE as error:
+            self._unwritable, self._unwritable_at = type(error).__name__, time.monotonic()
+            raise
 
     async def fetch(self, name: str, *arguments: Any) -> list[Row]:
         async with self.connection() as connection:
@@ -122,8 +137,19 @@ class Engine:
             return touched(await connection.execute(sql(name), *arguments))
 
     async def ping(self) -> None:
-        async with self.connection() as connection:
-            await connection.execute(sql("ping"))
+        """Ask for an answer; StoreUnavailable for a server that is not durable (any more), or has refused to write.
+
+        Settings change with a reload, under open connections. Those are dropped then, and new ones are refused. A
+        full disk still answers questions, so what the last writes met is remembered.
+        """
+        try:
+            async with self.connection() as connection:
+                await _assert_durable(connection)
+        except StoreUnavailable:
+            await self._pool.expire_connections()
+            raise
+        if self._unwritable and time.monotonic() - self._unwritable_at < UNWRITABLE_SECONDS:
+            raise StoreUnavailable(f"PostgreSQL refuses to write ({self._unwritable})")
 
     async def _assert_version(self) -> None:
         async with self.connection() as connection:
@@ -138,9 +164,15 @@ class Engine:
         async with self.connection() as connection:
             return bool(await connection.fetchval(sql("may_change_history")))
 
-    async def grant(self, *, gateway_role: str | None, auditor_role: str | None) -> None:
+    async def grant(
+        self, *, gateway_role: str | None = None, auditor_role: str | None = None, sealing_role: str | None = None
+    ) -> None:
         """Give roles that exist what their work needs and nothing else. StoreUnavailable for a role nothing binds."""
-        for role, grants in ((gateway_role, ("grant_reading", "grant_paying")), (auditor_role, ("grant_reading",))):
+        for role, grants in (
+            (gateway_role, ("grant_reading", "grant_paying")),
+            (auditor_role, ("grant_reading",)),
+            (sealing_role, ("grant_reading", "grant_resealing")),
+        ):
             if role is None:
                 continue
             async with self.transaction() as connection:
@@ -152,15 +184,6 @@ class Engine:
                 await connection.execute(sql("name_role"), role)
                 for name in grants:
                     await connection.execute(sql(name))
-
-    async def _assert_durable(self) -> None:
-        async with self.connection() as connection:
-            rows = await connection.fetch(sql("durability_settings"), list(DURABILITY))
-        seen = {row["name"]: row["setting"] for row in rows}
-        for name, wanted in DURABILITY.items():
-            value = seen.get(name)
-            if value != wanted and not (name == "synchronous_commit" and value in STRONGER_COMMITS):
-                raise StoreUnavailable(f"PostgreSQL runs with {name}={value}; payments need {name}={wanted}")
 
     async def assert_migrated(self) -> None:
         """StoreUnavailable unless exactly this program's migrations are applied, unchanged."""
@@ -195,6 +218,16 @@ class Engine:
         return done
 
 
+async def _assert_durable(connection: Any) -> None:
+    """StoreUnavailable unless what this session commits is on the disk when it is told so."""
+    rows = await connection.fetch(sql("durability_settings"), list(DURABILITY))
+    seen = {row["name"]: row["setting"] for row in rows}
+    for name, wanted in DURABILITY.items():
+        value = seen.get(name)
+        if value != wanted and not (name == "synchronous_commit" and value in STRONGER_COMMITS):
+            raise StoreUnavailable(f"PostgreSQL runs with {name}={value}; payments need {name}={wanted}")
+
+
 @cache
 def migrations() -> tuple[tuple[int, str, bytes], ...]:
     """All migrations in order: version, text, SHA-256. Versions are 1, 2, 3... without a gap."""
@@ -213,6 +246,11 @@ def migrations() -> tuple[tuple[int, str, bytes], ...]:
 def touched(status: str) -> int:
     """Rows touched, from PostgreSQL's command tag such as ``UPDATE 3``."""
     return int(status.rsplit(" ", 1)[-1])
+
+
+def outage(error: BaseException) -> bool:
+    """Whether the database failed, not what was asked of it: everybody fails alike, and nothing was decided."""
+    return isinstance(error, _OUTAGES)
 
 
 def lost_race(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from gateway.store.outbox import Outbox
 from gateway.store.pauses import Pauses
 from gateway.store.planning import Planning
 from gateway.store.reads import Reads
+from gateway.store.resealing import Resealing
 from gateway.store.statements import Statements
 from gateway.store.submissions import Submissions
 
@@ -42,6 +43,7 @@ class Store:
         self.notices = Notices(engine, owner, lease_seconds)
         self.outbox = Outbox(engine)
         self.reads = Reads(engine)
+        self.resealing = Resealing(engine)
 
     @classmethod
     async def open(cls, config: Config) -> Self:

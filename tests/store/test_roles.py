@@ -11,13 +11,17 @@ import asyncpg
 import pytest
 
 from gateway.store.engine import Engine, StoreUnavailable, sql
+from gateway.store.resealing import PLACES
 from tests.house.test_tidy import queries
 from tests.store.kit import line, open_gateway
 from tests.world.postgres import Server, execute
 from tests.world.processes import run_apart
 
-# What only the owner runs, while migrating; DO blocks and DDL cannot be explained.
-OWNERS = frozenset({"create_migrations_table", "note_migration", "grant_reading", "grant_paying"})
+# What only the owner runs while migrating (DO blocks and DDL cannot be explained), and what only the sealing role may.
+OWNERS = frozenset(
+    {"create_migrations_table", "note_migration", "grant_reading", "grant_paying", "grant_resealing"}
+    | {write for _, write, _ in PLACES.values()}
+)
 FORBIDDEN = (
     "UPDATE history SET event = 'x'",
     "DELETE FROM history",

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -102,12 +103,18 @@ class EmbeddedPostgres(Server):
     """One server in ``directory``; any number of databases in it."""
 
     def __init__(
-        self, directory: Path, *, settings: dict[str, str] | None = None, outlives_parent: bool = False
+        self,
+        directory: Path,
+        *,
+        settings: dict[str, str] | None = None,
+        outlives_parent: bool = False,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self.settings = {**SETTINGS, **(settings or {})}
         self.outlives_parent = outlives_parent
+        self.prefix = list(prefix)  # what the server runs under
         self.port = 0
         self._password = secrets.token_urlsafe(18)
         self.child: Child | None = None
@@ -131,7 +138,7 @@ class EmbeddedPostgres(Server):
             self.port = self.port or free_port()
             self.child = Child(
                 "postgres",
-                [*unprivileged(), binaries() / "postgres", "-D", self.data, *self._options()],
+                [*self.prefix, *unprivileged(), binaries() / "postgres", "-D", self.data, *self._options()],
                 self.directory,
                 working_directory=self.directory,
                 outlives_parent=self.outlives_parent,

@@ -1,7 +1,3 @@
--- name: ping
--- The cheapest question that proves the database answers.
-SELECT 1;
-
 -- name: durability_settings
 -- The server's settings that decide whether an acknowledged commit survives a power loss.
 SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[]);

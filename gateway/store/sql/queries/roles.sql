@@ -33,6 +33,21 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA public TO %I', who);
 END $$;
 
+-- name: grant_resealing!
+-- After grant_reading: whoever rotates the sealing keys writes what is sealed, and nothing else.
+DO $$
+DECLARE
+    who text = current_setting('payout.role');
+    what text;
+BEGIN
+    FOREACH what IN ARRAY ARRAY[
+        'batch_parts', 'refused_lines', 'payouts', 'attempts', 'artefacts', 'orders', 'account_bindings', 'notices'
+    ] LOOP
+        EXECUTE format('GRANT UPDATE (sealed) ON %I TO %I', what, who);
+    END LOOP;
+    EXECUTE format('GRANT UPDATE (payload) ON submissions TO %I', who);
+END $$;
+
 -- name: grant_paying!
 -- After grant_reading: a gateway adds rows and changes the columns that move; an amount, a signature, history never.
 DO $$

@@ -1,0 +1,1 @@
+"""What the kernel saw: system calls of real processes, and PostgreSQL's protocol read out of them."""
