@@ -189,10 +189,16 @@ class Inbox:
         consumer = self._consumer
         if consumer is None:
             return 0
-        async with asyncio.timeout(self._section.publish_timeout_seconds):
-            assigned = list(consumer.assignment())
-            ends = await consumer.end_offsets(assigned) if assigned else {}
-            positions = {partition: await consumer.position(partition) for partition in assigned}
+        try:
+            async with asyncio.timeout(self._section.publish_timeout_seconds):
+                assigned = list(consumer.assignment())
+                ends = await consumer.end_offsets(assigned) if assigned else {}
+                positions = {partition: await consumer.position(partition) for partition in assigned}
+        except Exception:
+            self._progress_at = (
+                time.monotonic()
+            )  # while Kafka is away nobody can make progress: counted from its return
+            raise
         by_topic = dict.fromkeys(self._topics, 0)
         for partition, end in ends.items():
             by_topic[partition.topic] += max(0, end - positions[partition])
@@ -287,9 +293,9 @@ class Outlet:
     async def _abandon(self) -> None:
         """Leave a producer whose records are in doubt, without its last words.
 
-        ``stop()`` first sends what is still buffered. With the broker away that never ends, and whoever gives up waiting
-        leaves the sender running: one more for each attempt of an outage, all of them publishing when it is over. And where
-        one record was refused for good, flushing sends those behind it, ahead of it.
+        ``stop()`` first sends what is still buffered. With the broker away that never ends, and whoever gives up
+        waiting leaves the sender running: one more for each attempt of an outage, all of them publishing when it is
+        over. And where one record was refused for good, flushing sends those behind it, ahead of it.
         """
         producer, self._producer = self._producer, None
         if producer is None:

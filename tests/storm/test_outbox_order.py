@@ -16,10 +16,10 @@ import pytest
 from gateway.store.engine import sql
 from gateway.store.outbox import Record, batch_key, lane_of, stage
 from tests.conftest import Kafka
-from tests.storm.relay.topic import PATIENCE, relay_process, whole_topic
-from tests.storm.scale import SEED, figure, size
 from tests.store import kit
 from tests.store.kit import open_gateway
+from tests.storm.relay.topic import PATIENCE, relay_process, whole_topic
+from tests.storm.scale import SEED, figure, size
 
 WRITERS = 8
 TRANSACTIONS = size(5, 40)  # at least, of each writer; they go on until every kill is done

@@ -1,4 +1,4 @@
-"""R10: a receipt whose acknowledgement was not heard goes again, byte for byte, and nothing waits long for a broker that is away."""
+"""R10: a receipt whose acknowledgement was not heard goes again, byte for byte; nobody waits long for a lost broker."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gateway.receipts import PublishInDoubt
 from gateway.store.engine import Engine
 from gateway.store.outbox import Record, batch_key, stage
 from tests.conftest import Kafka
+from tests.store import kit
 from tests.storm.relay.topic import PATIENCE, relay_process, whole_topic
 from tests.storm.scale import FULL, figure, size
-from tests.store import kit
 
 ROUNDS = size(1, 20)
 RECEIPTS_OF_A_ROUND = 8
