@@ -197,7 +197,7 @@ class Inbox:
         except Exception:
             self._progress_at = (
                 time.monotonic()
-            )  # while Kafka is away nobody can make progress: counted from its return
+            )  # counted from the return of Kafka
             raise
         by_topic = dict.fromkeys(self._topics, 0)
         for partition, end in ends.items():

@@ -94,7 +94,7 @@ def faults(kafka: Kafka, desk: Desk) -> dict[str, Callable[[float], Any]]:
 
 
 async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away, hanging, members joining and leaving, commits refused: each record is handled, and work goes on by itself."""
+    """Away, hanging, members joining and leaving, commits refused: each record is handled, and work goes on."""
     chance = random.Random(SEED)
     desk, refused = Desk(), 0
     commit = AIOKafkaConsumer.commit
@@ -159,7 +159,7 @@ async def stalled_gateway(kafka: Kafka, database: str, directory: Path, *options
 
 
 async def test_a_process_whose_consumer_stands_still_ends(kafka: Kafka, database: str, tmp_path: Path) -> None:
-    """Records wait and the consumer brings none: the look from outside ends the process, with the status for a restart."""
+    """Records wait and the consumer brings none: the look from outside ends the process, to be started again."""
     child, since = await stalled_gateway(kafka, database, tmp_path)
     try:
         async with asyncio.timeout(PATIENCE):
