@@ -195,9 +195,7 @@ class Inbox:
                 ends = await consumer.end_offsets(assigned) if assigned else {}
                 positions = {partition: await consumer.position(partition) for partition in assigned}
         except Exception:
-            self._progress_at = (
-                time.monotonic()
-            )  # counted from the return of Kafka
+            self._progress_at = time.monotonic()  # counted from the return of Kafka
             raise
         by_topic = dict.fromkeys(self._topics, 0)
         for partition, end in ends.items():

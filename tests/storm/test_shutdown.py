@@ -1,4 +1,4 @@
-"""R19, first half: SIGTERM in the middle of the work; the process ends by itself, in time, and nothing goes wrong by it."""
+"""R19, first half: SIGTERM in the middle of the work; the process ends by itself, in time, and nothing goes wrong."""
 
 from __future__ import annotations
 
