@@ -168,8 +168,9 @@ async def storm(database: str, kafka: Kafka) -> Verdict:
         travelled = gateway.bank.references()
         await gateway.answer(*(credited_anywhere(name) for name in travelled))
         wrong = abs(len(travelled) - lines) + len(travelled) - len(set(travelled))
-        for number in range(1, LISTS + 1):
-            count = await gateway.store.reads.count(number)
+        for number in range(LISTS):
+            (batch,) = await gateway.store.reads.find_batches(batch_id(number))
+            count = await gateway.store.reads.count(batch["batch_no"])
             here = PARTS * LINES_OF_A_PART
             wrong += abs(count.payouts["credited"] - here) + (count.amount_fen["credited"] != here * 10_000)
     return Verdict(due, found, wrong)

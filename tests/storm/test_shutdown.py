@@ -11,7 +11,7 @@ import pytest
 
 from gateway.loop import Loop
 from tests.storm.scale import FULL, SEED, figure, size
-from tests.world.demo import EXPECTED
+from tests.world.demo import EXPECTED, keep_metrics
 from tests.world.faults import HONEST
 from tests.world.plan import LIST, Plan
 from tests.world.report import conclude
@@ -33,6 +33,8 @@ class GentleRun(Run):
     ends: list[tuple[int, float]] = field(default_factory=list)  # status and real seconds, never money
 
     async def _start_again(self) -> None:
+        while await self.world.get("/ready") is None:  # before it listens to signals there is no work to finish
+            await asyncio.sleep(0.05)
         begun = time.monotonic()
         status = await asyncio.to_thread(self.world.children["gateway"].stop, 120)
         self.ends.append((status, time.monotonic() - begun))
@@ -51,6 +53,7 @@ def test_a_gateway_that_is_asked_to_end_under_load_ends_in_time(tmp_path: Path) 
             moments = random_moments(SEED + number, STOPS_OF_A_WORLD, FIRST_STOP, LAST_STOP)
             run = GentleRun(world, kill_at=moments, limit_seconds=LIMIT_SECONDS)
             rested = asyncio.run(run.to_rest())
+            keep_metrics(world)
             world.stop()
             outcome = conclude(world, 0, rested=rested, expected=EXPECTED)
         assert outcome.faults == []
