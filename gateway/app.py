@@ -330,6 +330,7 @@ class App:
     async def _shut_down(self, admin: Admin, outlet: Outlet) -> None:
         """Finish what is on the wire within the time, then leave: whatever was cut off is found again by its state."""
         log.info("stopping")
+        outlet.hasten()
         late = await self._loop.stop(self._config.timing.shutdown_seconds)
         if late:
             log.warning("steps cut off", count=len(late))

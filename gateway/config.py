@@ -81,7 +81,7 @@ class KafkaSection(Section):
     max_record_bytes: int = Field(default=1_000_000, ge=10_000, le=10_000_000)
     publish_timeout_seconds: int = Field(default=10, ge=1, le=120)
     session_timeout_seconds: int = Field(default=10, ge=2, le=300)
-    stall_seconds: int = Field(default=60, ge=5, le=3600)
+    stall_seconds: int = Field(default=35, ge=5, le=3600)  # and 20 to end in: gone within the minute
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, ProducerClosed
 
 from gateway import metrics
 from gateway.approval import signature_header
@@ -33,6 +33,7 @@ Take = Callable[[bytes, bytes | None], Awaitable[Any]]
 Refuse = Callable[[Kind, bytes, RefusalReason, str], Awaitable[None]]
 TOPICS: Final = {"batches": Kind.BATCH, "funding": Kind.FUNDING, "orders": Kind.ORDER}
 _STOP_SECONDS: Final = 3
+_HASTY_SECONDS: Final = 4  # with the stopping of the client, well within the ten that a supervisor grants
 _POLL_MILLISECONDS: Final = 200
 _RECORDS_AT_ONCE: Final = 100
 _FETCH_FACTOR: Final = 4  # room for a few of the largest records in one fetch
@@ -188,10 +189,14 @@ class Inbox:
         consumer = self._consumer
         if consumer is None:
             return 0
-        async with asyncio.timeout(self._section.publish_timeout_seconds):
-            assigned = list(consumer.assignment())
-            ends = await consumer.end_offsets(assigned) if assigned else {}
-            positions = {partition: await consumer.position(partition) for partition in assigned}
+        try:
+            async with asyncio.timeout(self._section.publish_timeout_seconds):
+                assigned = list(consumer.assignment())
+                ends = await consumer.end_offsets(assigned) if assigned else {}
+                positions = {partition: await consumer.position(partition) for partition in assigned}
+        except Exception:
+            self._progress_at = time.monotonic()  # counted from the return of Kafka
+            raise
         by_topic = dict.fromkeys(self._topics, 0)
         for partition, end in ends.items():
             by_topic[partition.topic] += max(0, end - positions[partition])
@@ -226,6 +231,8 @@ class Outlet:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._renew = False
+        self._limit: asyncio.Timeout | None = None  # of the publish in progress
+        self._hasty = False
 
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Publish (topic, key, value) in order and wait for every acknowledgement; PublishInDoubt otherwise."""
@@ -234,7 +241,7 @@ class Outlet:
                 self._renew = False
                 await self._drop()
             try:
-                async with asyncio.timeout(self._section.publish_timeout_seconds):
+                async with asyncio.timeout(self._patience()) as self._limit:
                     producer = await self._connected()
                     futures = [
                         await producer.send(self._section.topic_prefix + topic, value=value, key=key.encode())
@@ -242,8 +249,21 @@ class Outlet:
                     ]
                     await asyncio.gather(*futures)
             except (KafkaError, KafkaRefused, OSError, TimeoutError) as error:
-                await self._drop()
+                await self._abandon()
                 raise PublishInDoubt(f"lane {lane}: {type(error).__name__}") from None
+
+    def _patience(self) -> int:
+        longest = self._section.publish_timeout_seconds
+        return min(longest, _HASTY_SECONDS) if self._hasty else longest
+
+    def hasten(self) -> None:
+        """The process is about to end: a publish that is not acknowledged in a few seconds more is in doubt."""
+        self._hasty = True
+        soon = asyncio.get_running_loop().time() + _HASTY_SECONDS
+        if self._limit is not None and not self._limit.expired() and self._lock.locked():
+            when = self._limit.when()
+            with contextlib.suppress(RuntimeError):  # it has ended, or ends in this moment
+                self._limit.reschedule(soon if when is None else min(when, soon))
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -267,6 +287,24 @@ class Outlet:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
+
+    async def _abandon(self) -> None:
+        """Leave a producer whose records are in doubt, without its last words.
+
+        ``stop()`` first sends what is still buffered. With the broker away that never ends, and whoever gives up
+        waiting leaves the sender running: one more for each attempt of an outage, all of them publishing when it is
+        over. And where one record was refused for good, flushing sends those behind it, ahead of it.
+        """
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        sender = producer._sender.sender_task
+        if sender is not None:
+            sender.cancel()
+        producer._message_accumulator.fail_all(ProducerClosed())
+        with contextlib.suppress(Exception):
+            await producer.client.close()
+        await _stop(producer)
 
     def renew(self) -> None:
         """Connect anew for the next publish, with the secrets as they stand in their files then."""

@@ -115,3 +115,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for chosen in _BROKERS:
         reason = f": {chosen.limits.reason}" if chosen.limits.reason else ""
         terminalreporter.write_line(f"Kafka was {chosen.kind}{reason}")
+        if reason:
+            skipped = [
+                one for one in terminalreporter.stats.get("skipped", []) if chosen.limits.reason in one.longreprtext
+            ]
+            terminalreporter.write_line(f"{len(skipped)} tests that need Apache Kafka were skipped for that reason")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.world.broker import EMBEDDED_LIMITS, EmbeddedBroker, ExternalBroker, select_broker
-from tests.world.processes import ChildError
+from tests.world.broker import EMBEDDED_LIMITS, KAFKA_IMAGE, EmbeddedBroker, ExternalBroker, select_broker
+from tests.world.kafka_jvm import POM
+from tests.world.processes import PROJECT, ChildError
 
 BATCHES = TopicPartition("payout.batches", 0)
 
@@ -106,3 +108,20 @@ def test_the_environment_chooses_the_broker(tmp_path: Path) -> None:
         select_broker(tmp_path, {"KAFKA": "external"})
     with pytest.raises(ChildError, match="external, docker, jvm or embedded"):
         select_broker(tmp_path, {"KAFKA": "redis"})
+
+
+def test_every_way_to_apache_kafka_leads_to_one_version() -> None:
+    """The jars of the pom, the container of the tests and the one of docker-compose.yml are the same release."""
+    namespace = {"m": "http://maven.apache.org/POM/4.0.0"}
+    (version,) = (
+        one.findtext("m:version", None, namespace)
+        for one in ElementTree.parse(POM).getroot().iterfind(".//m:dependency", namespace)
+        if one.findtext("m:artifactId", None, namespace) == "kafka_2.13"
+    )
+    images = {
+        line.split("image:")[1].strip()
+        for line in (PROJECT / "docker-compose.yml").read_text().splitlines()
+        if "apache/kafka" in line
+    }
+    assert f"apache/kafka:{version}" == KAFKA_IMAGE
+    assert images == {KAFKA_IMAGE}

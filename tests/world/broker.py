@@ -28,12 +28,14 @@ from typing import Any, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.world.processes import Child, ChildError, python_module, run_apart
+from tests.world.processes import Child, ChildError, free_port, python_module, run_apart
 
 PREFIX = "payout."
 INPUTS = ("batches", "funding", "orders")
 OUTPUTS = ("receipts", "batch-reports", "refusals")
 PARTITIONS = 4
+KAFKA_IMAGE = "apache/kafka:4.3.1"  # the version of tests/world/pom.xml and docker-compose.yml
+START_SECONDS = 240  # a JVM on a busy machine
 
 
 def topics(prefix: str = PREFIX) -> list[str]:
@@ -105,21 +107,41 @@ class ExternalBroker:
 
 
 class DockerBroker:
-    """Apache Kafka in a container, through testcontainers."""
+    """Apache Kafka in a container, through testcontainers: the image and the version of docker-compose.yml.
+
+    Its own `KafkaContainer` is another vendor's image of another version; the plain container needs a port known
+    beforehand, because a broker advertises its address.
+    """
 
     kind = "docker"
     limits = Limits()
 
     def __init__(self) -> None:
-        from testcontainers.community.kafka import KafkaContainer
+        from testcontainers.core.container import DockerContainer
 
-        self._container: Any = KafkaContainer().with_kraft()
-        self.bootstrap = ""
+        port = free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._container: Any = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
+        for name, value in {
+            "CLUSTER_ID": "cGF5b3V0LXRlc3RzLXh4eA",
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_PROCESS_ROLES": "broker,controller",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+            "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+            "KAFKA_LISTENERS": "CONTROLLER://:9093,PLAINTEXT://:9092",
+            "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{self.bootstrap}",
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+            "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+            "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+        }.items():
+            self._container.with_env(name, value)
 
     def start(self) -> None:
-        self._container.start(timeout=120)
-        self.bootstrap = self._container.get_bootstrap_server()
-        run_apart(create_topics(self.bootstrap))
+        self._container.start()
+        run_apart(create_topics(self.bootstrap, timeout=START_SECONDS))
 
     def stop(self) -> None:
         self._container.stop()

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.world.broker import PARTITIONS, Limits, create_topics
+from tests.world.broker import PARTITIONS, START_SECONDS, Limits, create_topics
 from tests.world.processes import PROJECT, Child, ChildError, free_port, run_apart
 
 POM = Path(__file__).with_name("pom.xml")
@@ -84,7 +84,7 @@ class JvmBroker:
             self._format()
         self.child.start()
         try:
-            run_apart(create_topics(self.bootstrap, self.partitions))
+            run_apart(create_topics(self.bootstrap, self.partitions, timeout=START_SECONDS))
         except ChildError as error:
             raise ChildError(f"{error}; {self.child.last_words()}") from error
 

@@ -1,0 +1,100 @@
+"""A topic read from its beginning to its end, and relay processes for a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from tests.conftest import Kafka
+from tests.world.broker import PARTITIONS
+from tests.world.processes import Child, python_module
+
+PATIENCE = 120
+_serial = itertools.count(1)
+
+
+async def whole_topic(kafka: Kafka, name: str = "receipts") -> list[tuple[bytes, bytes]]:
+    """(key, value) of every record that is there now, in the order of each partition, partition by partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
+    found: dict[int, list[tuple[bytes, bytes]]] = {}
+    async with asyncio.timeout(PATIENCE):
+        while True:  # a broker that has just come back refuses for a moment
+            with contextlib.suppress(KafkaError, OSError):
+                await consumer.start()
+                break
+            await asyncio.sleep(0.2)
+        try:
+            partitions = [TopicPartition(kafka.topic(name), n) for n in range(PARTITIONS)]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            while any([await consumer.position(one) < ends[one] for one in partitions]):
+                for at, records in (await consumer.getmany(timeout_ms=200)).items():
+                    found.setdefault(at.partition, []).extend((r.key, r.value) for r in records)
+        finally:
+            await consumer.stop()
+    return [record for partition in sorted(found) for record in found[partition]]
+
+
+class RelayProcess:
+    """One relay process at a time; ``kill`` and ``begin`` as often as a test likes."""
+
+    def __init__(self, directory: Path, dsn: str, kafka: Kafka, *options: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        secret = directory / "dsn"
+        secret.write_text(dsn)
+        self._arguments = ["--dsn-file", secret, "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix, *options]
+        self._directory = directory
+        self.child: Child | None = None
+
+    async def begin(self, *options: str) -> Child:
+        """Start a fresh process and wait until it says that it is at work."""
+        command = python_module("tests.storm.relay.process", *self._arguments, *options)
+        self.child = Child(f"relay-{next(_serial)}", command, self._directory)
+        self.child.start()
+        await self.child.ready(60)
+        return self.child
+
+    def kill(self) -> None:
+        if self.child is not None:
+            self.child.kill()
+
+    def stop(self) -> float:
+        """SIGTERM; the real seconds it took to end, never money."""
+        assert self.child is not None
+        begun = time.monotonic()
+        assert self.child.stop(grace=60) == 0
+        return time.monotonic() - begun
+
+    def said(self, word: str) -> int:
+        """How often this life has told of something."""
+        assert self.child is not None
+        return self.child.output.read_text().count(f'"{word}"')
+
+    async def until_it_says(self, word: str, times: int = 1) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.said(word) < times:
+                await asyncio.sleep(0.02)
+
+    async def until_it_ends(self) -> int | None:
+        assert self.child is not None
+        async with asyncio.timeout(PATIENCE):
+            while self.child.running:
+                await asyncio.sleep(0.02)
+        return self.child.returncode
+
+
+@contextmanager
+def relay_process(directory: Path, dsn: str, kafka: Kafka, *options: str) -> Iterator[RelayProcess]:
+    relay = RelayProcess(directory, dsn, kafka, *options)
+    try:
+        yield relay
+    finally:
+        relay.kill()

@@ -1,0 +1,190 @@
+"""R9: Kafka goes away, hangs, forgets members and refuses commits; consumption goes on, or the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CommitFailedError
+
+from gateway.app import EXIT_STALLED
+from gateway.loop import Loop
+from tests.conftest import Kafka
+from tests.storm.relay.topic import PATIENCE
+from tests.storm.scale import FULL, SEED, figure, size
+from tests.unit.test_kafka import Desk, opened, put
+from tests.world import layout
+from tests.world.broker import PARTITIONS
+from tests.world.kafka_jvm import JvmBroker
+from tests.world.processes import Child, ChildError, free_port, python_module
+from tests.world.world import merged
+
+ROUNDS = size(1, 4)
+SHORTEST_DOWN, LONGEST_DOWN = size(2, 3), size(3, 60)
+RESUME_WITHIN_SECONDS = 30
+EXIT_WITHIN_SECONDS = 60
+COMMITS_REFUSED_ONE_IN = 3
+
+
+async def put_however_long_it_takes(kafka: Kafka, value: bytes, partition: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(Exception):  # the broker has only just come back
+                async with asyncio.timeout(10):
+                    await put(kafka, "batches", value, partition=partition)
+                return
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def at_work(kafka: Kafka, desk: Desk) -> AsyncIterator[None]:
+    """One gateway's consumer in its loop, as the application runs it."""
+    async with opened(kafka, desk) as inbox:
+        loop = Loop(lambda name, error: None)
+        loop.add("kafka", inbox.step, 0)
+        try:
+            yield
+        finally:
+            await loop.stop(5)
+
+
+async def goes_away(kafka: Kafka, seconds: float) -> None:
+    kafka.broker.down()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        kafka.broker.up()
+
+
+async def hangs(kafka: Kafka, seconds: float) -> None:
+    """Connections stay and nothing answers: heartbeats and commits run out of time."""
+    assert isinstance(kafka.broker, JvmBroker)
+    kafka.broker.suspend()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        kafka.broker.resume()
+
+
+async def members_come_and_go(kafka: Kafka, seconds: float, desk: Desk) -> None:
+    """Two more gateways join, work, and leave again."""
+    for _ in range(2):
+        async with at_work(kafka, desk):
+            await asyncio.sleep(seconds / 2)
+
+
+def faults(kafka: Kafka, desk: Desk) -> dict[str, Callable[[float], Any]]:
+    known: dict[str, Callable[[float], Any]] = {}
+    if kafka.broker.kind != "external":
+        known["goes away"] = lambda seconds: goes_away(kafka, seconds)
+    if isinstance(kafka.broker, JvmBroker):
+        known["hangs"] = lambda seconds: hangs(kafka, seconds)
+    if kafka.limits.several_consumers:
+        known["members come and go"] = lambda seconds: members_come_and_go(kafka, seconds, desk)
+    return known
+
+
+async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away, hanging, members joining and leaving, commits refused: each record is handled, and work goes on."""
+    chance = random.Random(SEED)
+    desk, refused = Desk(), 0
+    commit = AIOKafkaConsumer.commit
+
+    async def unreliable(self: AIOKafkaConsumer, offsets: Any = None) -> None:
+        nonlocal refused
+        if chance.randrange(COMMITS_REFUSED_ONE_IN) == 0:
+            refused += 1
+            raise CommitFailedError
+        await commit(self, offsets)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", unreliable)
+    resumed: dict[str, float] = {}
+    sent: set[bytes] = set()
+    async with at_work(kafka, desk):
+        for number in range(ROUNDS):
+            for name, fault in faults(kafka, desk).items():
+                await put_however_long_it_takes(kafka, b"before %d %s" % (number, name.encode()), number % PARTITIONS)
+                await fault(chance.uniform(SHORTEST_DOWN, LONGEST_DOWN))
+                await put_however_long_it_takes(
+                    kafka, b"back", 0
+                )  # a broker that starts again takes its time, not ours
+                sent.add(b"back")
+                begun = time.monotonic()
+                for partition in range(PARTITIONS):
+                    value = b"after %d %s %d" % (number, name.encode(), partition)
+                    await put_however_long_it_takes(kafka, value, partition)
+                    sent.add(value)
+                sent.add(b"before %d %s" % (number, name.encode()))
+                async with asyncio.timeout(PATIENCE):
+                    while not sent <= set(desk.values()):
+                        await asyncio.sleep(0.05)
+                resumed[name] = max(resumed.get(name, 0), time.monotonic() - begun)
+    figure(
+        "R9",
+        broker=kafka.broker.kind,
+        rounds=ROUNDS,
+        records=len(sent),
+        commits_refused=refused,
+        resumed_milliseconds={name: round(seconds * 1000) for name, seconds in resumed.items()},
+    )
+    assert set(desk.values()) == sent
+    assert refused > 0
+    assert not FULL or max(resumed.values()) <= RESUME_WITHIN_SECONDS
+
+
+async def stalled_gateway(kafka: Kafka, database: str, directory: Path, *options: str) -> tuple[Child, float]:
+    """A gateway that has taken one record, stands still and has others waiting; and since when (real, never money)."""
+    ports = {name: free_port() for name in ("rcc_file", "json_https", "xml_tcp", "iso20022", "sms", "sms_link")}
+    at = layout.Addresses(gateway_host="127.0.0.1", gateway=free_port(), **ports)
+    config = layout.lay_out(directory, dataclasses.replace(at, kafka=kafka.bootstrap), layout.Programmes({}, {}))
+    (directory / "dsn").write_text(database + "\n")
+    # The whole row leaves stall_seconds at its default: it is the default's promise.
+    section = {"topic_prefix": kafka.prefix, "group": kafka.prefix} | ({} if FULL else {"stall_seconds": 5})
+    config.write_text(merged(config.read_text(), {"kafka": section, "timing": {"watch_milliseconds": 300}}))
+    child = Child("gateway", python_module("tests.storm.relay.stalled", config, *options), directory)
+    child.start()
+    await put_however_long_it_takes(kafka, b"first", 0)
+    async with asyncio.timeout(PATIENCE):
+        while b"message refused" not in child.output.read_bytes() + child.errors.read_bytes():
+            if not child.running:
+                raise ChildError(child.last_words())
+            await asyncio.sleep(0.05)
+    await put_however_long_it_takes(kafka, b"second", 0)
+    return child, time.monotonic()
+
+
+async def test_a_process_whose_consumer_stands_still_ends(kafka: Kafka, database: str, tmp_path: Path) -> None:
+    """Records wait and the consumer brings none: the look from outside ends the process, to be started again."""
+    child, since = await stalled_gateway(kafka, database, tmp_path)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while child.running:
+                await asyncio.sleep(0.05)
+        took = time.monotonic() - since
+        figure("R9", what="stalled", default=FULL, exit_milliseconds=round(took * 1000))
+        assert child.returncode == EXIT_STALLED
+        assert not FULL or took <= EXIT_WITHIN_SECONDS
+    finally:
+        child.kill()
+
+
+async def test_without_the_look_from_outside_it_stands_still_for_ever(
+    kafka: Kafka, database: str, tmp_path: Path
+) -> None:
+    """The control: the same process without the watchdog is still there long after, and nothing is read."""
+    child, _ = await stalled_gateway(kafka, database, tmp_path, "--no-watchdog")
+    try:
+        await asyncio.sleep(size(10, EXIT_WITHIN_SECONDS + 10))
+        assert child.running
+        figure("R9", control="no watchdog", ended=False)
+    finally:
+        child.kill()

@@ -1,0 +1,169 @@
+"""R10: a receipt whose acknowledgement was not heard goes again, byte for byte; nobody waits long for a lost broker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from gateway.config import KafkaSection
+from gateway.kafka import Outlet
+from gateway.receipts import PublishInDoubt
+from gateway.store.engine import Engine
+from gateway.store.outbox import Record, batch_key, stage
+from tests.conftest import Kafka
+from tests.store import kit
+from tests.storm.relay.topic import PATIENCE, relay_process, whole_topic
+from tests.storm.scale import FULL, figure, size
+
+ROUNDS = size(1, 20)
+RECEIPTS_OF_A_ROUND = 8
+DOWN_SECONDS = size(3, 10)
+STOP_WITHIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a reader of the topic finds of the attempts that ended."""
+
+    attempts: int
+    missing: int
+    repeats: int
+    altered: int
+
+
+async def end_attempts(dsn: str, first: int) -> None:
+    """Attempts that ended, their receipts staged as the store stages them."""
+    engine = await Engine.open(dsn, max_connections=1)
+    for number in range(first, first + RECEIPTS_OF_A_ROUND):
+        value = json.dumps({"receipt_id": str(number), "issued_at": secrets.token_hex(8)}).encode()
+        key = batch_key(kit.ISSUER, f"batch-{number % 3}")
+        async with engine.transaction() as connection:
+            await stage(connection, [Record("receipts", key, value, kit.START, kit.START)])
+    await engine.close()
+
+
+async def until_nothing_waits(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"):
+            await asyncio.sleep(0.05)
+    await connection.close()
+
+
+async def judge(dsn: str, kafka: Kafka) -> Heard:
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch("SELECT value FROM outbox")
+    await connection.close()
+    staged = {json.loads(row["value"])["receipt_id"]: bytes(row["value"]) for row in rows}
+    heard: Counter[str] = Counter()
+    altered = 0
+    for _, value in await whole_topic(kafka):
+        name = json.loads(value)["receipt_id"]
+        heard[name] += 1
+        altered += hashlib.sha256(value).digest() != hashlib.sha256(staged[name]).digest()
+    return Heard(len(staged), len(staged.keys() - heard.keys()), heard.total() - len(heard), altered)
+
+
+async def storm(database: str, kafka: Kafka, directory: Path, build: str = "") -> tuple[Heard, int, list[float]]:
+    """Kills after the acknowledgement, the broker away in the middle of a publish; who ended how fast."""
+    doubts, stops = 0, []
+    options = ("--build", build) if build else ()
+    with relay_process(directory, database, kafka, *options) as relay:
+        for number in range(ROUNDS):
+            await end_attempts(database, 2 * number * RECEIPTS_OF_A_ROUND)
+            await relay.begin("--die-after-ack")
+            assert await relay.until_it_ends() == -9
+            await relay.begin()
+            await end_attempts(database, (2 * number + 1) * RECEIPTS_OF_A_ROUND)
+            await until_nothing_waits(database)
+            kafka.broker.down()
+            try:
+                await end_attempts(database, 10_000 + number * RECEIPTS_OF_A_ROUND)
+                await relay.until_it_says("in_doubt")
+                doubts += relay.said("in_doubt")
+                await asyncio.sleep(DOWN_SECONDS)
+                if number % 2 == 0:
+                    stops.append(relay.stop())
+            finally:
+                kafka.broker.up()
+            relay.kill()
+        await relay.begin()
+        await until_nothing_waits(database)
+        relay.stop()
+    return await judge(database, kafka), doubts, stops
+
+
+def demand_a_broker_of_ours(kafka: Kafka) -> None:
+    if kafka.broker.kind == "external":
+        pytest.skip("an external broker cannot be taken down by a test")
+
+
+async def test_each_attempt_is_told_at_least_once_and_repeats_are_the_same_bytes(
+    database: str, kafka: Kafka, tmp_path: Path
+) -> None:
+    """Killed after the acknowledgement, and the broker away: nothing is lost, whatever comes twice is the same."""
+    demand_a_broker_of_ours(kafka)
+    heard, doubts, stops = await storm(database, kafka, tmp_path)
+    longest = max(stops)
+    figure(
+        "R10",
+        broker=kafka.broker.kind,
+        rounds=ROUNDS,
+        attempts=heard.attempts,
+        missing=heard.missing,
+        repeats=heard.repeats,
+        altered=heard.altered,
+        in_doubt=doubts,
+        longest_stop_milliseconds=round(longest * 1000),
+    )
+    assert (heard.missing, heard.altered) == (0, 0)
+    assert (heard.repeats > 0, doubts > 0) == (True, True)  # the faults fired
+    assert not FULL or longest <= STOP_WITHIN_SECONDS
+
+
+@pytest.mark.parametrize("build", ["marked_before_sent", "rendered_anew"])
+async def test_a_relay_that_marks_or_renders_at_the_wrong_time_is_caught(
+    database: str, kafka: Kafka, tmp_path: Path, build: str
+) -> None:
+    """Controls: marked before it was sent, a receipt is lost with the broker; rendered anew, a repeat differs."""
+    demand_a_broker_of_ours(kafka)
+    heard, _, _ = await storm(database, kafka, tmp_path, build)
+    figure("R10", control=build, missing=heard.missing, altered=heard.altered)
+    assert (heard.missing if build == "marked_before_sent" else heard.altered) > 0
+
+
+async def test_an_outage_leaves_no_producer_behind(kafka: Kafka) -> None:
+    """After each publish in doubt nothing of its client is left at work, neither its sender nor its connections."""
+    demand_a_broker_of_ours(kafka)
+    section = KafkaSection(bootstrap_servers=kafka.bootstrap, topic_prefix=kafka.prefix, publish_timeout_seconds=1)
+    outlet = Outlet(section)
+    await outlet.publish(0, [("receipts", "k", b"before")])
+    quiet = len(asyncio.all_tasks())
+    kafka.broker.down()
+    try:
+        for _ in range(size(3, 10)):
+            with pytest.raises(PublishInDoubt):
+                await outlet.publish(0, [("receipts", "k", b"during")])
+        await asyncio.sleep(1)
+        left = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    finally:
+        kafka.broker.up()
+    assert len(left) <= quiet, left
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await outlet.publish(0, [("receipts", "k", b"after")])
+                break
+            except PublishInDoubt:
+                continue
+    await outlet.stop()
+    values = [value for _, value in await whole_topic(kafka)]
+    assert (values[0], values[-1]) == (b"before", b"after")
