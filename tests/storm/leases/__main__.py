@@ -66,12 +66,14 @@ async def prepare(job: worker.Job, submissions: int) -> None:
 class Storm:
     """What happens to the workers."""
 
-    def __init__(self, connection: asyncpg.Connection, job: worker.Job, workers: dict[str, int]) -> None:
+    def __init__(self, connection: asyncpg.Connection, job: worker.Job, workers: dict[str, int], budget: int) -> None:
         self._connection = connection
         self._job = job
         self._workers = workers
         self._stopped: dict[str, tuple[str, int, float]] = {}  # who stands still: submission, fence, since when
         self.stops = self.cuts = self.deadlocks = 0
+        self._least = max(5, budget // 4)  # cuts, and attempts at a deadlock; then it calms down, and work comes to its end
+        self._most_stops = budget
 
     async def until_done(self, limit_seconds: int) -> bool:
         """Storm until every submission is at the bank; False when the time ran out."""
@@ -84,7 +86,7 @@ class Storm:
                 if not await self._connection.fetchval(_UNDONE) and not self._stopped:
                     return True
                 await self._stop_some()
-                if turn % 20 == 0:
+                if turn % 20 == 0 and self.cuts < self._least:
                     await self._cut_one()
                 await asyncio.sleep(0.03)
             return False
@@ -103,8 +105,10 @@ class Storm:
                 self._go_on(owner)
         for row in rows.values():
             owner = row["lease_owner"]
-            if len(self._stopped) >= len(self._workers) // 2 or owner in self._stopped or random.random() < 0.5:
+            if len(self._stopped) >= len(self._workers) // 2 or owner in self._stopped or random.random() < 0.7:
                 continue
+            if self.stops >= self._most_stops:
+                return
             os.kill(self._workers[owner], signal.SIGSTOP)
             self._stopped[owner] = (row["reference"], row["fence"], time.monotonic())
             self.stops += 1
@@ -121,8 +125,8 @@ class Storm:
 
     async def _lock_in_the_wrong_order(self) -> None:
         """A submission first, its batch afterwards: whoever is between the two the other way round is in a deadlock."""
-        while True:
-            await asyncio.sleep(0.2)
+        while self.deadlocks < self._least:
+            await asyncio.sleep(0.3)
             connection = await asyncpg.connect(self._job.dsn, server_settings={"deadlock_timeout": "100ms"})
             try:
                 async with connection.transaction():
@@ -156,10 +160,10 @@ def start(job: worker.Job, count: int) -> dict[str, int]:
     return workers
 
 
-async def storm(job: worker.Job, workers: dict[str, int], limit_seconds: int) -> dict[str, Any]:
+async def storm(job: worker.Job, workers: dict[str, int], budget: int, limit_seconds: int) -> dict[str, Any]:
     connection = await asyncpg.connect(job.dsn)
     try:
-        weather = Storm(connection, job, workers)
+        weather = Storm(connection, job, workers, budget)
         done = await weather.until_done(limit_seconds)
         for child in workers.values():
             os.kill(child, signal.SIGKILL)
@@ -183,7 +187,7 @@ def main(path: Path) -> None:
     random.seed(job.seed)
     asyncio.run(prepare(job, asked["submissions"]))
     workers = start(job, asked["workers"])
-    print(json.dumps(asyncio.run(storm(job, workers, asked["limit_seconds"]))))
+    print(json.dumps(asyncio.run(storm(job, workers, asked["submissions"], asked["limit_seconds"]))))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.storm.points DIRECTORY MODE CONTROL gateway.toml
 
-MODE: ``single`` dies once in every cell; ``double`` once more, in every cell that recovery from a death passes; a
-MODE with a slash, such as ``single/dispatch.``, only in points that begin so. CONTROL: ``none``, or a broken build of
+MODE: ``points`` dies once at every point; ``cells`` once in every cell; ``double`` once more in every cell that recovery
+from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so. CONTROL: ``none``, or a broken build of
 ``broken.py``. Each life is forked from a process that has imported everything and opened nothing, so that a restart
 costs no import. The diary, ``DIRECTORY/diary.jsonl``, says who died where and who came back when.
 """
@@ -36,19 +36,24 @@ def read_diary(directory: Path) -> list[dict[str, Any]]:
 
 def sentence(directory: Path, mode: str) -> Callable[[str, str], str | None]:
     """Where the next life has to die: in a cell in which nobody has died yet, in the order that is due now."""
-    kind, _, prefix = mode.partition("/")
+    kind, _, prefixes = mode.partition("/")
+    chosen = tuple(prefixes.split(","))  # of nothing: one empty prefix, with which every point begins
     deaths = [line for line in read_diary(directory) if "died" in line]
-    done = {(line["order"], line["died"], line["bank"]) for line in deaths}
+    done = {(line["order"], line["died"], _cell(kind, line["bank"])) for line in deaths}
     after_first = kind == "double" and bool(deaths) and deaths[-1]["order"] == FIRST
     born = time.monotonic()
 
     def due(point: str, bank: str) -> str | None:
-        if not point.startswith(prefix):
+        if not point.startswith(chosen):
             return None
         order = SECOND if after_first and time.monotonic() - born < runtime.RECOVERY_SECONDS else FIRST
-        return order if (order, point, bank) not in done else None
+        return order if (order, point, _cell(kind, bank)) not in done else None
 
     return due
+
+
+def _cell(kind: str, bank: str) -> str:
+    return "" if kind == "points" else bank
 
 
 def live(directory: Path, mode: str, life: int, config: Path) -> int:
