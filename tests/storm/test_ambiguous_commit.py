@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from adapters.contract import Evidence, Proof, Rendered
+from adapters.contract import Artefact, Evidence, Proof, Rendered
 from gateway.dispatch import Dispatch
 from gateway.receipts import Relay
 from gateway.store.submissions import Claim
 from schemas.v1 import Kind
-from tests.storm.cut_line import Cut, Proxy, now_and_then
-from tests.storm.scale import SEED, figure, size
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.toy import ToyWire
+from tests.storm.cut_line import Cut, Proxy, now_and_then
+from tests.storm.scale import SEED, figure, size
 
 T = TypeVar("T")
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -89,7 +89,7 @@ async def _forget_leases(gateway: Gateway) -> None:
 
 
 async def main_job(gateway: Gateway, lane: Lane) -> bool:
-    """A list of four: three are credited, the fourth is rejected, ordered again and credited; whether it came to that."""
+    """A list of four: three are credited, the fourth is rejected, ordered again and credited; whether it did."""
     truthful(gateway)
     relay = Relay(gateway.store, lane, gateway.clock)
     [part] = gateway.signed_parts([kit.line(number) for number in range(1, LINES + 1)])
@@ -124,9 +124,7 @@ def _publish_results(gateway: Gateway, answered: set[str]) -> None:
                 rows.append({"proof": "CREDITED", "reference": reference, "amount_fen": amount_fen})
             answered.add(reference)
     if rows:
-        gateway.bank.files.append(
-            kit.Artefact.of(f"result-{len(gateway.bank.files)}", json.dumps(rows).encode())
-        )
+        gateway.bank.files.append(Artefact.of(f"result-{len(gateway.bank.files)}", json.dumps(rows).encode()))
 
 
 def _funding() -> dict[str, Any]:
@@ -187,7 +185,9 @@ async def test_a_line_cut_right_after_commit_loses_nothing_and_doubles_nothing(
                 doubled += duplicates(gateway)
                 told += told_twice(lane)
         cuts.update(proxy.cuts)
-    figure("R13", rounds=ROUNDS, sent=cuts[Cut.SENT], answered=cuts[Cut.ANSWERED], lost=lost, doubled=doubled, told=told)
+    figure(
+        "R13", rounds=ROUNDS, sent=cuts[Cut.SENT], answered=cuts[Cut.ANSWERED], lost=lost, doubled=doubled, told=told
+    )
     assert min(cuts[Cut.SENT], cuts[Cut.ANSWERED]) > 0
     assert (lost, doubled, told) == (0, 0, 0)
 

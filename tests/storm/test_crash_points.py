@@ -46,7 +46,6 @@ def plan(directory: Path, lines: int, faults: Faults = HONEST) -> Plan:
         seed=SEED,
         faults=faults,
         hostile=FULL,
-        gateway={"timing": {"lease_seconds": 2}},
     )
 
 

@@ -1,4 +1,4 @@
-"""R12: eight workers over one store, stopped beyond their leases, cut off and deadlocked: one holder, no fenced sender."""
+"""R12: eight workers over one store, stopped beyond leases, cut off, deadlocked: one holder, no fenced sender."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.storm.scale import SEED, figure, size
 from tests.world.processes import PROJECT, python_module
 
 WORKERS = 8
-SUBMISSIONS = size(24, 300)
+SUBMISSIONS = size(16, 200)
 LIMIT_SECONDS = size(120, 280)
 
 

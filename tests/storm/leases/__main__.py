@@ -25,12 +25,13 @@ from typing import Any
 
 import asyncpg
 
-from gateway.privacy import fresh_key_file
-from tests.storm.leases import audit, worker
+from gateway.privacy import fresh_key_file, parse_keys
+from gateway.vault import Vault
 from tests.store import kit
+from tests.storm.leases import audit, worker
 from tests.world.processes import die_with_parent
 
-STOP_SECONDS = 4.0  # longer than a lease, shorter than settling; real, never money
+STOP_SECONDS = 6.0  # longer than a lease, shorter than settling; real, never money
 SCALE = 60
 _UNDONE = "SELECT count(*) FROM submissions WHERE state <> 'SUBMITTED'"
 _HELD = (
@@ -41,9 +42,6 @@ _HELD = (
 
 async def prepare(job: worker.Job, submissions: int) -> None:
     """A list whose submissions of one line each are rendered, and the audit's triggers."""
-    from gateway.vault import Vault
-    from gateway.privacy import parse_keys
-
     async with kit.open_gateway(job.dsn, max_lines=1) as gateway:
         mine = kit.assemble(
             gateway.store,
@@ -72,7 +70,9 @@ class Storm:
         self._workers = workers
         self._stopped: dict[str, tuple[str, int, float]] = {}  # who stands still: submission, fence, since when
         self.stops = self.cuts = self.deadlocks = 0
-        self._least = max(5, budget // 4)  # cuts, and attempts at a deadlock; then it calms down, and work comes to its end
+        self._least = max(
+            5, budget // 4
+        )  # cuts, and attempts at a deadlock; then it calms down, and work comes to its end
         self._most_stops = budget
 
     async def until_done(self, limit_seconds: int) -> bool:
@@ -86,9 +86,9 @@ class Storm:
                 if not await self._connection.fetchval(_UNDONE) and not self._stopped:
                     return True
                 await self._stop_some()
-                if turn % 20 == 0 and self.cuts < self._least:
+                if turn % 5 == 0 and self.cuts < self._least:
                     await self._cut_one()
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.1)
             return False
         finally:
             for owner in list(self._stopped):

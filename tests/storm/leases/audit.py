@@ -75,7 +75,7 @@ async def judge(connection: asyncpg.Connection, ledger: Sequence[Mapping[str, An
     return Verdict(concurrent, fenced, twice, takeovers, unseen, len(ledger))
 
 
-def _holds(story: Sequence[Mapping[str, Any]], owner: str, at: float) -> bool:  # real seconds, never money
+def _holds(story: Sequence[asyncpg.Record], owner: str, at: float) -> bool:  # real seconds, never money
     """Whether a submission was ``owner``'s at that moment, in SENDING."""
     moment = dt.datetime.fromtimestamp(at, dt.UTC)
     before = [row for row in story if row["at"] <= moment]

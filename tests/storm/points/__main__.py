@@ -2,9 +2,9 @@
 
     python -m tests.storm.points DIRECTORY MODE CONTROL gateway.toml
 
-MODE: ``points`` dies once at every point; ``cells`` once in every cell; ``double`` once more in every cell that recovery
-from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so. CONTROL: ``none``, or a broken build of
-``broken.py``. Each life is forked from a process that has imported everything and opened nothing, so that a restart
+MODE: ``points`` dies once at every point; ``cells`` once in every cell; ``double`` once more in every cell that
+recovery from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so.
+CONTROL: ``none``, or a broken build of ``broken.py``. Each life is forked from a process that has imported everything and opened nothing, so that a restart
 costs no import. The diary, ``DIRECTORY/diary.jsonl``, says who died where and who came back when.
 """
 
@@ -77,7 +77,7 @@ def live(directory: Path, mode: str, life: int, config: Path) -> int:
             ready = True
             reaper.note(ready=True)
 
-    Loop._run, App._fault = run_named, fault_noted  # type: ignore[method-assign]
+    Loop._run, App._fault = run_named, fault_noted  # type: ignore[assignment,method-assign]
     runtime.appoint(reaper)
     reaper.note(born=True)
     return main(load(config))

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.storm.points.__main__ import read_diary
@@ -54,10 +53,10 @@ class Swept:
     @property
     def recovery_seconds(self) -> list[float]:
         """Real seconds from a death until the next life that got so far was ready, Kafka and database."""
-        found, died = [], None
+        found: list[float] = []  # never money
+        died = None
         for line in self.diary:
             if "died" in line:
-                died = line["at"] if died is None else died
                 died = line["at"]
             elif "ready" in line and died is not None:
                 found.append(line["at"] - died)
@@ -67,7 +66,8 @@ class Swept:
 
 def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 240) -> Swept:
     """Run a world until it is at rest although its gateway dies and dies."""
-    with MortalWorld(plan, mode, control) as world:
+    world = MortalWorld(plan, mode, control)
+    with world:
         run = Run(world, limit_seconds=limit_seconds, lift_pauses=False)
         rested = asyncio.run(run.to_rest())
         keep_metrics(world)
@@ -78,7 +78,3 @@ def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 240
             return Swept(rested, verdict["problems"], verdict["counters"], diary)
         outcome = conclude(world, 0, rested=rested)
         return Swept(rested, outcome.faults, outcome.summary["counters"], diary)
-
-
-def directory_of(path: Path, name: str) -> Path:
-    return path / name
