@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,25 @@ WHERE = {
     "offset_before_intake": "points/store.batches.keep_part/commit:before",
 }
 IN_SLICE = "send_before_sending"
+# Sites that the world's stories do not lead to, by what it would take. They are not swept: here it is said.
+ELSEWHERE = {
+    "store.limits.split/commit": "a bank that takes less at once than a county's list holds",
+    "store.batches.refuse_overdue/commit": "a list of which a part never comes",
+    "store.batches.load_bindings/upsert_bindings": "an operator's command, in a process of its own",
+    "store.submissions.set_frozen_aside/commit": "a contradiction about a payout that waits for its next transmission",
+    "store.statements.resolve/resolve_differences": "a statement that differs and is explained by a later one",
+    "store.statements.resolve/wake_unfrozen": "the same",
+    "store.submissions.ensure_banks/lift_pauses": "a bank that is paused when the gateway starts",
+    "store.submissions.release/release_submission": "a bank whose pace leaves no turn",
+    "store.submissions.give_back/release_lease": "a caller: there is none",
+    "store.notices.forget/forget_parts": "ten minutes of real time",
+    "store.orders._refuse/commit": "an order that is signed and cannot be obeyed",
+    "adapters.wire.sftp.make_directory/mkdir": "a bank that has no directory for the day",
+    "adapters.wire.sftp.stage/upload#2": "the same",
+    "adapters.wire.sftp.archive/rename#2": "the same",
+}
+BY_LINK = ("notices.take_pushed/", "store.notices.pushed/")  # CMPP and SMPP push reports, HTTP posts them
+BY_HTTP = ("store.notices.report/",)
 
 
 def plan(directory: Path, lines: int, faults: Faults = HONEST) -> Plan:
@@ -78,6 +98,11 @@ async def pay(self, bank):
     assert woven.count("_points.") == len(found)
 
 
+def test_what_is_not_swept_still_exists() -> None:
+    """A name in the table of what the sweep leaves out that fits no site would hide a new one."""
+    assert set(ELSEWHERE) <= {site.name for site in weave.all_sites()}
+
+
 def test_the_gateway_that_ships_has_no_points() -> None:
     """Compiled away: no module of the gateway names a point or this package."""
     for module in weave.woven_modules():
@@ -103,10 +128,12 @@ def test_a_build_with_its_effects_in_the_wrong_order_is_caught(tmp_path: Path, b
 
 
 @pytest.mark.skipif(not FULL, reason="all points on all profiles take minutes: make storm-row ROW=crash_points")
-@pytest.mark.parametrize("mode", ["cells", "double"])
-def test_a_gateway_that_ends_everywhere_pays_once(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "protocol", "other"), [("cells", "http_batch", BY_LINK), ("double", "cmpp", BY_HTTP)])
+def test_a_gateway_that_ends_everywhere_pays_once(
+    tmp_path: Path, mode: str, protocol: str, other: tuple[str, ...]
+) -> None:
     """Every point in every profile, and once more during recovery: every point is hit, and the counters are zero."""
-    swept = sweep(plan(tmp_path / "world", size(LINES, 80)), mode, limit_seconds=1500)
+    swept = sweep(replace(plan(tmp_path / "world", size(LINES, 80)), sms_protocol=protocol), mode, limit_seconds=1500)
     recovery = sorted(swept.recovery_seconds)
     figure(
         "R4",
@@ -121,5 +148,6 @@ def test_a_gateway_that_ends_everywhere_pays_once(tmp_path: Path, mode: str) -> 
     )
     assert swept.faults == []
     assert not any(swept.counters.values())
-    assert set(weave.all_points()) - swept.passed == set()
+    wanted = {point for point in weave.all_points() if not point.startswith((*ELSEWHERE, *other))}
+    assert wanted - swept.passed == set()
     assert recovery[-1] < RECOVERY_BOUND_SECONDS
