@@ -66,6 +66,7 @@ def plan(directory: Path, lines: int, faults: Faults = HONEST) -> Plan:
         seed=SEED,
         faults=faults,
         hostile=FULL,
+        gateway={"banks.xml_tcp.settings": {"probe_interval_milliseconds": 1}},  # questions take turns
     )
 
 
