@@ -42,6 +42,7 @@ from gateway.pacing import deferral, probe_delay, turns_within
 from gateway.reference import Reference
 from gateway.routes import route_of
 from gateway.store.consequences import LOCAL_CODE
+from gateway.store.engine import lost_line
 from gateway.store.evidence import Heard
 from gateway.store.limits import NoTurn, Pace
 from gateway.store.planning import NoRoute, Route
@@ -121,6 +122,9 @@ class Dispatch:
             except Fenced:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
             except Exception as error:
+                if lost_line(error):
+                    log.warning("rendering cut off", bank=bank.name, submission=claim.submission_id, exc_info=error)
+                    continue
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
                 log.error("unrenderable", bank=bank.name, submission=claim.submission_id, error=type(error).__name__)
         return bool(rows)

@@ -25,7 +25,7 @@ from gateway.policy import DUPLICATE, Approved, Binding, Rules, judge, person_wi
 from gateway.policy import Refused as Unpaid
 from gateway.reference import Reference
 from gateway.store.batches import ApprovedLine, Judging, PartHead, RefusedLine, Signed, Stored
-from gateway.store.engine import lost_race
+from gateway.store.engine import lost_line, lost_race
 from gateway.store.ids import payout_id
 from gateway.store.refusing import refusal
 from gateway.store.store import Store
@@ -130,6 +130,8 @@ class Intake:
                 batch_no = judging.batch["batch_no"]
                 await self._judge(judging)
         except Exception as error:
+            if lost_line(error):  # nothing is wrong with the batch: the step comes again when the database does
+                raise
             if lost_race(error):  # another batch approved one of these people meanwhile: judge the part again
                 return True
             self._resting[batch_no] = now + REST_AFTER_FAILURE  # so that it holds no other batch up

@@ -40,6 +40,15 @@ _RACES: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
+# The line or the server is gone; what was asked may have been done. A statement that took too long is not among them.
+_LOST: Final = (
+    OSError,  # a timeout in waiting for a connection, too
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+)
 log = get_logger("store")
 
 
@@ -218,3 +227,8 @@ def touched(status: str) -> int:
 def lost_race(error: BaseException) -> bool:
     """Whether a failed transaction only lost a race and may run again from its start."""
     return isinstance(error, _RACES)
+
+
+def lost_line(error: BaseException) -> bool:
+    """Whether the database went away, and nothing is wrong with what was being worked on."""
+    return isinstance(error, _LOST) and not isinstance(error, ValueError)  # asyncpg's word for an unfit argument
