@@ -33,7 +33,7 @@ MONEY = (
 # Where each build has to end for its mistake to show.
 WHERE = {
     "send_before_sending": "cells/dispatch._submit/submit:after",
-    "marked_before_acknowledged": "points/store.outbox.published/commit:after",
+    "marked_before_acknowledged": "repeatedly/store.outbox.published/commit:after",
     "offset_before_intake": "points/store.batches.keep_part/commit:before",
 }
 IN_SLICE = "send_before_sending"

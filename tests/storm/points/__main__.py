@@ -3,8 +3,8 @@
     python -m tests.storm.points DIRECTORY MODE CONTROL gateway.toml
 
 MODE: ``points`` dies once at every point; ``cells`` once in every cell; ``double`` once more in every cell that
-recovery from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so.
-CONTROL: ``none``, or a broken build of ``broken.py``. Each life is forked from a process that has imported everything
+recovery from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so;
+``repeatedly`` dies eight times there. CONTROL: ``none``, or a broken build of ``broken.py``. Each life is forked from a process that has imported everything
 and opened nothing, so that a restart costs no import. The diary, ``DIRECTORY/diary.jsonl``, says who died where and
 who came back when.
 """
@@ -24,6 +24,7 @@ from typing import Any
 from tests.storm.points import runtime, weave
 
 FIRST, SECOND = runtime.FIRST, runtime.SECOND
+REPEATEDLY = 8
 SHARED = (
     "gateway.app",
     *(f"adapters.banks.{profile}.bank" for profile in ("rcc_file", "json_https", "xml_tcp", "iso20022")),
@@ -47,6 +48,8 @@ def sentence(directory: Path, mode: str) -> Callable[[str, str], str | None]:
     def due(point: str, bank: str) -> str | None:
         if not point.startswith(chosen):
             return None
+        if kind == "repeatedly":
+            return FIRST if len(deaths) < REPEATEDLY else None
         order = SECOND if after_first and time.monotonic() - born < runtime.RECOVERY_SECONDS else FIRST
         return order if (order, point, _cell(kind, bank)) not in done else None
 

@@ -19,7 +19,7 @@ def send_before_sending() -> None:
         await self._hear(bank, claim, row["transmissions"] + 1, sent_at, evidence)
         return True
 
-    Dispatch._send_one = eager
+    Dispatch._send_one = eager  # type: ignore[method-assign]
 
 
 def marked_before_acknowledged() -> None:

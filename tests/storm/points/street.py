@@ -64,7 +64,7 @@ class Swept:
         return found
 
 
-def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 240) -> Swept:
+def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 600) -> Swept:
     """Run a world until it is at rest although its gateway dies and dies."""
     world = MortalWorld(plan, mode, control)
     with world:
