@@ -4,9 +4,9 @@
 
 MODE: ``points`` dies once at every point; ``cells`` once in every cell; ``double`` once more in every cell that
 recovery from a death passes; with a slash, such as ``cells/dispatch.,receipts.``, only at points that begin so;
-``repeatedly`` dies eight times there. CONTROL: ``none``, or a broken build of ``broken.py``. Each life is forked from a process that has imported everything
-and opened nothing, so that a restart costs no import. The diary, ``DIRECTORY/diary.jsonl``, says who died where and
-who came back when.
+``repeatedly`` dies eight times there. CONTROL: ``none``, or a broken build of ``broken.py``. Each life is forked from
+a process that has imported everything and opened nothing, so that a restart costs no import. The diary,
+``DIRECTORY/diary.jsonl``, says who died where and who came back when.
 """
 
 from __future__ import annotations
