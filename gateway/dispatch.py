@@ -122,7 +122,8 @@ class Dispatch:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
             except Exception as error:
                 if outage(error):
-                    raise
+                    log.warning("rendering cut off", bank=bank.name, submission=claim.submission_id, exc_info=error)
+                    continue
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
                 log.error("unrenderable", bank=bank.name, submission=claim.submission_id, exc_info=error)
         return bool(rows)

@@ -132,7 +132,7 @@ class Intake:
         except Exception as error:
             if lost_race(error):  # another batch approved one of these people meanwhile: judge the part again
                 return True
-            if outage(error):  # no fault of this batch's
+            if outage(error):  # nothing is wrong with the batch: the step comes again when the database does
                 raise
             self._resting[batch_no] = now + REST_AFTER_FAILURE  # so that it holds no other batch up
             log.error("batch cannot be judged", batch=batch_no, exc_info=error)

@@ -43,9 +43,15 @@ _RACES: Final = (
 )
 # The server is there and answers questions, but takes no more: its disk is full or failing, or it is a standby.
 _UNWRITABLE: Final = (asyncpg.DiskFullError, asyncpg.PostgresIOError, asyncpg.ReadOnlySQLTransactionError)
-_OUTAGES: Final = (
-    *_UNWRITABLE,
-    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError),
+# The line or the server is gone; what was asked may have been done. A statement that took too long is not among them:
+# the next one of its kind takes as long.
+_GONE: Final = (
+    OSError,  # a timeout in waiting for a connection, too
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
 )
 # Longer than the longest pause of a failing step: who was refused has tried again within it, or has nothing to write.
 UNWRITABLE_SECONDS: Final = 12
@@ -250,7 +256,8 @@ def touched(status: str) -> int:
 
 def outage(error: BaseException) -> bool:
     """Whether the database failed, not what was asked of it: everybody fails alike, and nothing was decided."""
-    return isinstance(error, _OUTAGES)
+    unfit = isinstance(error, ValueError)  # asyncpg's word for an argument that PostgreSQL cannot store
+    return isinstance(error, (*_UNWRITABLE, *_GONE)) and not unfit
 
 
 def lost_race(error: BaseException) -> bool:

@@ -1,0 +1,65 @@
+"""A database that goes away in the middle: nothing is wrong with the batch or the submission, and neither rests."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import asyncpg
+import pytest
+
+from gateway import dispatch as dispatching
+from gateway.store.batches import Judging
+from gateway.store.engine import outage
+from gateway.store.submissions import Submissions
+from tests.store import kit
+from tests.store.kit import Gateway
+
+
+def gone() -> Exception:
+    return asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+async def test_a_batch_whose_line_was_lost_is_judged_in_the_next_turn(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step fails and comes again; the batch does not rest for ten minutes as one that cannot be judged."""
+    await gateway.batch([kit.line(1)])
+
+    async def cut(self: Judging, *_: Any) -> str:
+        raise gone()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Judging, "finish", cut)
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await gateway.intake.judge_next()
+    assert await gateway.intake.judge_next()
+    assert await gateway.buckets() == {"awaiting_funds": 1}
+
+
+async def test_a_lost_line_is_not_told_as_a_submission_that_cannot_be_written(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is called to look at bytes that are sound; the others of the turn are rendered."""
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    await gateway.dispatch.plan()
+
+    async def cut(self: Submissions, *_: Any) -> None:
+        raise gone()
+
+    told = Mock()
+    monkeypatch.setattr(dispatching, "log", told)
+    monkeypatch.setattr(Submissions, "write_rendering", cut)
+    assert await gateway.dispatch.render(gateway.entry)
+    assert [call.args for call in told.warning.call_args_list] == [("rendering cut off",)]
+    told.error.assert_not_called()
+
+
+def test_an_unfit_argument_is_no_outage() -> None:
+    """asyncpg raises both under one name; a batch that PostgreSQL cannot store has to rest."""
+    assert outage(gone())
+    assert outage(asyncpg.InterfaceError("connection is closed"))
+    assert not outage(asyncpg.DataError("invalid input"))
+    assert not outage(asyncpg.QueryCanceledError("statement timeout"))

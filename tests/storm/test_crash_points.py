@@ -1,0 +1,154 @@
+"""R4: the gateway ends at every durable or external effect, before and after it, and once more while it recovers."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.storm.points import weave
+from tests.storm.points.street import sweep
+from tests.storm.scale import FULL, SEED, figure, size
+from tests.world.faults import HONEST, NO_FAULTS, Faults
+from tests.world.layout_banks import BANKS
+from tests.world.plan import LIST, Plan
+
+LINES = 40
+RECOVERY_BOUND_SECONDS = 10
+# The points of the slice: where money is decided, sent, answered and told of.
+MONEY = (
+    "dispatch.",
+    "kafka.",
+    "receipts.",
+    "store.batches.keep_part/",
+    "store.batches.judging/",
+    "store.planning.",
+    "store.submissions.write_",
+    "store.submissions.doubt_abandoned/",
+    "store.evidence.record/",
+    "store.outbox.",
+)
+# Where each build has to end for its mistake to show.
+WHERE = {
+    "send_before_sending": "cells/dispatch._submit/submit:after",
+    "marked_before_acknowledged": "repeatedly/store.outbox.published/commit:after",
+    "offset_before_intake": "points/store.batches.keep_part/commit:before",
+}
+IN_SLICE = "send_before_sending"
+# Sites that the world's stories do not lead to, by what it would take. They are not swept: here it is said.
+ELSEWHERE = {
+    "store.limits.split/commit": "a bank that takes less at once than a county's list holds",
+    "store.batches.refuse_overdue/commit": "a list of which a part never comes",
+    "store.batches.load_bindings/upsert_bindings": "an operator's command, in a process of its own",
+    "store.submissions.set_frozen_aside/commit": "a contradiction about a payout that waits for its next transmission",
+    "store.statements.resolve/resolve_differences": "a statement that differs and is explained by a later one",
+    "store.statements.resolve/wake_unfrozen": "the same",
+    "store.submissions.ensure_banks/lift_pauses": "a bank that is paused when the gateway starts",
+    "store.submissions.release/release_submission": "a bank whose pace leaves no turn",
+    "store.submissions.give_back/release_lease": "a caller: there is none",
+    "store.notices.forget/forget_parts": "ten minutes of real time",
+    "store.orders._refuse/commit": "an order that is signed and cannot be obeyed",
+    "adapters.wire.sftp.make_directory/mkdir": "a bank that has no directory for the day",
+    "adapters.wire.sftp.stage/upload#2": "the same",
+    "adapters.wire.sftp.archive/rename#2": "the same",
+}
+BY_LINK = ("notices.take_pushed/", "store.notices.pushed/")  # CMPP and SMPP push reports, HTTP posts them
+BY_HTTP = ("store.notices.report/",)
+
+
+def plan(directory: Path, lines: int, faults: Faults = HONEST) -> Plan:
+    county = {"list": str(LIST), "header": str(LIST.with_suffix(".json")), "lines": lines}
+    return Plan(
+        directory=directory,
+        lists=(county,),
+        seed=SEED,
+        faults=faults,
+        hostile=FULL,
+        gateway={"banks.xml_tcp.settings": {"probe_interval_milliseconds": 1}},  # questions take turns
+    )
+
+
+def money_points() -> set[str]:
+    return {point for point in weave.all_points() if point.startswith(MONEY)}
+
+
+def test_every_call_on_an_outside_party_is_an_effect_or_declared_harmless() -> None:
+    """A new call on a bank, a broker or a provider cannot be without points unless somebody says why."""
+    assert weave.strangers() == []
+
+
+def test_points_are_found_where_an_effect_is_and_nowhere_else() -> None:
+    """A transaction, a statement that writes, a call outside: two points each; what only reads has none."""
+    text = """
+async def pay(self, bank):
+    async with self._engine.transaction() as connection:
+        await connection.execute("x")
+    await self._engine.fetch("claim_to_send", 1)
+    await self._engine.fetch("sending_count", 1)
+    return await bank.adapter.submit(1)
+"""
+    found = weave.sites(ast.parse(text), "gateway.dispatch", weave.writing_queries())
+    assert [site.name for site in found] == [
+        "dispatch.pay/commit",
+        "dispatch.pay/claim_to_send",
+        "dispatch.pay/submit",
+    ]
+    woven = ast.unparse(weave.weave(text, "gateway.dispatch", weave.writing_queries()))
+    assert woven.count("_points.") == len(found)
+
+
+def test_what_is_not_swept_still_exists() -> None:
+    """A name in the table of what the sweep leaves out that fits no site would hide a new one."""
+    assert set(ELSEWHERE) <= {site.name for site in weave.all_sites()}
+
+
+def test_the_gateway_that_ships_has_no_points() -> None:
+    """Compiled away: no module of the gateway names a point or this package."""
+    for module in weave.woven_modules():
+        assert "tests.storm" not in weave.source_of(module)
+        assert weave.RUNTIME not in weave.source_of(module).replace("_points_", "")
+
+
+def test_a_gateway_that_ends_where_money_moves_pays_once(tmp_path: Path) -> None:
+    """One end at each point of the money's way: every one is hit, all comes to rest, and the counters are zero."""
+    swept = sweep(plan(tmp_path / "world", LINES), f"points/{','.join(MONEY)}")
+    assert swept.faults == []
+    assert not any(swept.counters.values())
+    assert money_points() - {point for point, _ in swept.cells("first")} == set()
+
+
+@pytest.mark.parametrize("build", [IN_SLICE] if not FULL else list(WHERE))
+def test_a_build_with_its_effects_in_the_wrong_order_is_caught(tmp_path: Path, build: str) -> None:
+    """Controls: the same sweep turns red where a byte, a mark or an offset goes before what it stands on."""
+    limit_seconds = 40
+    swept = sweep(plan(tmp_path / "world", 24, NO_FAULTS), WHERE[build], build, limit_seconds)
+    assert swept.cells("first"), "the build never came to where its mistake shows"
+    assert any(swept.counters.values())
+
+
+@pytest.mark.skipif(not FULL, reason="all points on all profiles take minutes: make storm-row ROW=crash_points")
+@pytest.mark.parametrize(("mode", "protocol", "other"), [("cells", "http_batch", BY_LINK), ("double", "cmpp", BY_HTTP)])
+def test_a_gateway_that_ends_everywhere_pays_once(
+    tmp_path: Path, mode: str, protocol: str, other: tuple[str, ...]
+) -> None:
+    """Every point in every profile, and once more during recovery: every point is hit, and the counters are zero."""
+    swept = sweep(replace(plan(tmp_path / "world", size(LINES, 80)), sms_protocol=protocol), mode, limit_seconds=1500)
+    recovery = sorted(swept.recovery_seconds)
+    figure(
+        "R4",
+        mode=mode,
+        points=len(weave.all_points()),
+        hit=len(swept.passed),
+        first=len(swept.cells("first")),
+        second=len(swept.cells("second")),
+        profiles=len(BANKS),
+        recovery_max_seconds=round(recovery[-1], 1),
+        counters=swept.counters,
+    )
+    assert swept.faults == []
+    assert not any(swept.counters.values())
+    wanted = {point for point in weave.all_points() if not point.startswith((*ELSEWHERE, *other))}
+    assert wanted - swept.passed == set()
+    assert recovery[-1] < RECOVERY_BOUND_SECONDS

@@ -1,0 +1,46 @@
+"""R12: eight workers over one store, stopped beyond leases, cut off, deadlocked: one holder, no fenced sender."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.storm.scale import SEED, figure, size
+from tests.world.processes import PROJECT, python_module
+
+WORKERS = 8
+SUBMISSIONS = size(16, 200)
+LIMIT_SECONDS = size(120, 280)
+
+
+def stormed(directory: Path, dsn: str, **how: Any) -> dict[str, Any]:
+    job = directory / "job.json"
+    asked = {"dsn": dsn, "directory": str(directory), "seed": SEED, "submissions": SUBMISSIONS, "workers": WORKERS}
+    job.write_text(json.dumps({**asked, "limit_seconds": LIMIT_SECONDS, **how}))
+    done = subprocess.run(
+        python_module("tests.storm.leases", job), capture_output=True, text=True, check=False, cwd=PROJECT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    verdict: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return verdict
+
+
+def test_nobody_holds_together_and_nobody_sends_who_was_fenced(tmp_path: Path, database: str) -> None:
+    """Whoever stood still beyond his lease sends nothing afterwards, and every submission arrives exactly once."""
+    verdict = stormed(tmp_path, database)
+    figure("R12", workers=WORKERS, submissions=SUBMISSIONS, **verdict)
+    assert verdict["done"]
+    assert (verdict["concurrent_holders"], verdict["sent_by_fenced"], verdict["sent_twice"]) == (0, 0, 0)
+    assert verdict["arrivals"] == SUBMISSIONS
+    assert verdict["stops"] > 0
+    assert verdict["takeovers"] > 0
+    assert verdict["cuts"] > 0
+    assert verdict["deadlocks"] > 0
+
+
+def test_a_build_without_the_fence_check_is_caught(tmp_path: Path, database: str) -> None:
+    """Control: where SENDING asks neither for the fence nor for the lease, somebody sends who was fenced off."""
+    verdict = stormed(tmp_path, database, fenced=False)
+    assert verdict["sent_by_fenced"] > 0
