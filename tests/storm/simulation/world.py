@@ -49,7 +49,7 @@ from gateway.vault import Vault
 from tests.store import kit
 from tests.storm.model.books import Books, faults_at_rest, faults_of
 from tests.storm.model.life import Kind, Mishap
-from tests.storm.model.world import RESET
+from tests.storm.model.world import TABLES
 from tests.storm.simulation.bank import CHARACTERS, SimulatedBank
 from tests.storm.simulation.broker import Broker, SimulatedInbox
 from tests.storm.simulation.finance import LINES_A_LIST, Finance, batch_id
@@ -62,20 +62,16 @@ from tests.world.checker.lines import Tables
 
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 DAYS = 30
-SEQUENCES = {
-    "batches": "batch_no",
-    "submissions": "submission_id",
-    "evidence": "evidence_id",
-    "artefacts": "artefact_id",
-    "orders": "order_no",
-    "outbox": "outbox_id",
-    "statements": "statement_no",
-    "statement_differences": "difference_no",
-}
-RESTART = "SELECT " + ", ".join(f"setval(pg_get_serial_sequence('{t}', '{c}'), 1, false)" for t, c in SEQUENCES.items())
+# Fresh tables, not emptied ones: where rows lie, and so in which order they come, has to be the same every time.
+EMPTY = f"""
+ALTER TABLE history DISABLE TRIGGER USER;
+TRUNCATE {", ".join(TABLES)} RESTART IDENTITY;
+ALTER TABLE history ENABLE TRIGGER USER;
+"""
+STILL = "; ".join(f"ALTER TABLE {table} SET (autovacuum_enabled = false)" for table in TABLES)
 BANK_NAMES = ("rcc_file", "json_https")
-# Spring Festival, Labour Day, an ordinary month, National Day with its make-up days, the end of the year.
-BEGINS = ("2026-02-03", "2026-04-20", "2026-06-29", "2026-09-17", "2026-11-24")
+# Spring Festival, Labour Day, an ordinary month, National Day with its make-up days, a quiet autumn.
+BEGINS = ("2026-02-03", "2026-04-20", "2026-06-29", "2026-09-17", "2026-10-27")
 
 
 @dataclass
@@ -123,8 +119,7 @@ class Simulation:
     async def _play(self, loop: VirtualLoop, seed: int, days: int) -> Outcome:
         loop.database_works = True
         witness = await asyncpg.connect(self._dsn, server_settings={"search_path": SEARCH_PATH, "jit": "off"})
-        await witness.execute(RESET)
-        await witness.execute(RESTART)
+        await witness.execute(EMPTY)
         loop.database_works = False
         month = Month(self, loop, seed, days, witness)
         try:
@@ -236,7 +231,7 @@ class Month:
             if name not in found or found[name] > now:
                 del self._rung[name]
         rung = False
-        for name, moment in found.items():
+        for name, moment in sorted(found.items()):
             if moment > now:
                 wake = min(wake, time + (moment - now).total_seconds() + 0.01)
                 continue
@@ -350,7 +345,7 @@ class Month:
                 self._at_seconds(begin + luck.choice((7200, 100_000)) * luck.random(), lambda w=who: self._start(w))
         if luck.random() < 0.35:
             self._at_seconds(storm * luck.uniform(0.3, 0.8), self._break_word)
-        for day in range(DAYS * 3):
+        for day in range(DAYS * 2):
             self._business_day(day)
             if day % 10 == 7:
                 self._at_seconds(day * 86_400 + 40_000, self._sweep)
