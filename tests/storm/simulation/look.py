@@ -27,7 +27,7 @@ UNION ALL SELECT 'fund', '', '2000-01-01T00:00Z' FROM b
           WHERE state = 'AWAITING_FUNDS' AND funds_fen >= approved_fen - cancelled_fen AND funds_received_at IS NOT NULL
 UNION ALL SELECT 'parts', '', parts_due_at FROM b WHERE state = 'COLLECTING'
 UNION ALL SELECT 'plan', '', '2000-01-01T00:00Z' FROM b WHERE state = 'PAYING' AND planned_line < lines
-UNION ALL SELECT 'count', '', '2000-01-01T00:00Z' FROM b
+UNION ALL SELECT 'count', '', changed_at + interval '1 hour' FROM b
           WHERE (counted_at IS NULL OR changed_at > counted_at) AND state IN ('AWAITING_FUNDS', 'PAYING', 'COMPLETE')
 UNION ALL SELECT 'count', '', limit_at FROM b
           WHERE state = 'PAYING' AND interim_sent_at IS NULL AND completed_at IS NULL

@@ -206,7 +206,7 @@ class SimulatedEngine(CountedEngine):
             session = {**SESSION_SETTINGS, "synchronous_commit": "off", "search_path": SEARCH_PATH}
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=0,  # a pool with a floor connects whenever it likes
                 max_size=2,
                 max_inactive_connection_lifetime=0,
                 server_settings=session,

@@ -347,7 +347,7 @@ class Month:
             self._at_seconds(storm * luck.uniform(0.3, 0.8), self._break_word)
         for day in range(DAYS * 2):
             self._business_day(day)
-            if day % 10 == 7:
+            if day % 15 == 7:
                 self._at_seconds(day * 86_400 + 40_000, self._sweep)
             if day % 5 == 2:
                 self._at_seconds(day * 86_400 + 50_000, self._check)
@@ -382,8 +382,7 @@ class Month:
             if can.working_days_only and not bank.is_open_on(day):
                 continue
             if "FILE" in can.answers:
-                for hour, minute in ((11, 0), (17, 30)):
-                    self._on(day, hour, minute, lambda b=bank: self._publish(b))
+                self._on(day, 11 + 6 * (number % 2), 30, lambda b=bank: self._publish(b))
                 self._on(day, 20, 0, lambda b=bank: self._state(b))
 
     def _on(self, day: dt.date, hour: int, minute: int, action: Callable[[], Any]) -> None:
@@ -448,9 +447,9 @@ class Month:
 
     def _rest_by(self) -> float:
         """24 hours on, days off not counted."""
-        moment, left = self.clock.now(), 24 * 60
+        moment, left = self.clock.now(), 24
         while left:
-            moment += dt.timedelta(minutes=1)
+            moment += HOUR
             left -= all(
                 bank.is_open_on(moment.date()) or not bank.capabilities().working_days_only
                 for bank in self.banks.values()
