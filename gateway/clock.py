@@ -12,11 +12,25 @@ import asyncio
 import datetime as dt
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 ENVIRONMENT_NAME = "GATEWAY_CLOCK"
+STEP_SECONDS = 1  # real time that is this far off what has passed since the machine started was set, not slewed
+
+
+@dataclass(slots=True)
+class _Steadiness:
+    """Since when real time has only passed. Compared with a clock that nobody can set; slewing moves both alike."""
+
+    since: dt.datetime | None = None
+    ahead_seconds: float = 0.0  # real time less the time since the machine started, never money
+
+    def look(self, now: dt.datetime) -> None:
+        ahead_seconds = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        if self.since is None or abs(ahead_seconds - self.ahead_seconds) > STEP_SECONDS:
+            self.since, self.ahead_seconds = now, ahead_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,7 @@ class Clock:
     start: dt.datetime | None = None
     scale: int = 1
     epoch: float = 0.0  # real unix seconds, never money
+    _steadiness: _Steadiness = field(default_factory=_Steadiness, repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Clock:
@@ -50,8 +65,20 @@ class Clock:
     def now(self) -> dt.datetime:
         """Business time, aware, Asia/Shanghai."""
         if self.start is None:
-            return dt.datetime.now(SHANGHAI)
-        return self.start + dt.timedelta(seconds=(time.time() - self.epoch) * self.scale)
+            moment = dt.datetime.now(SHANGHAI)
+        else:
+            moment = self.start + dt.timedelta(seconds=(time.time() - self.epoch) * self.scale)
+        self._steadiness.look(moment)
+        return moment
+
+    @property
+    def steady_since(self) -> dt.datetime | None:
+        """Since when ``now`` has only passed: its first reading, or the last time that somebody set the clock.
+
+        What has to have *lasted* (a bank's settling time) cannot be read off two times of day with a step between
+        them. None before the first reading.
+        """
+        return self._steadiness.since
 
     def wall(self) -> dt.datetime:
         """Real time, aware, UTC: for signatures' freshness and leases only."""

@@ -249,13 +249,15 @@ def believable(
     ended_at: dt.datetime | None,
     asked_at: dt.datetime,
     settling_seconds: int | None,
+    steady_since: dt.datetime | None = None,
 ) -> bool:
     """Whether "the bank has nothing" may be believed; every other proof always is.
 
     The question must not be older than the transmission it speaks of: an answer to the first transmission says nothing
     about the second. ABSENT needs more: a bank whose "not found" is authoritative (``settling_seconds`` is not None),
     asked after its settling time. That time runs from the *end* of the call (``ended_at``; for a process that died,
-    from when its call is over for certain): until then bytes may still have been on their way.
+    from when its call is over for certain): until then bytes may still have been on their way. And it runs on one
+    clock: a process whose clock was set, or that has just started, counts it from then (``steady_since``).
     """
     if proof not in (Proof.NOT_SENT, Proof.NOT_TAKEN, Proof.ABSENT):
         return True
@@ -265,7 +267,8 @@ def believable(
         return True
     if settling_seconds is None or ended_at is None:
         return False
-    return asked_at >= ended_at + dt.timedelta(seconds=settling_seconds)
+    counted_from = ended_at if steady_since is None else max(ended_at, steady_since)
+    return asked_at >= counted_from + dt.timedelta(seconds=settling_seconds)
 
 
 def decide(known: Known, evidence: Evidence, *, whole: bool) -> State | Verdict:

@@ -323,6 +323,7 @@ class Verify:
             reference_length=can.reference_length,
             reference_alphabet=can.reference_alphabet,
             files_alone=bank.answers_by_files_alone,
+            steady_since=self._clock.steady_since,
         )
         recorded = await self._store.evidence.record(heard, evidence)
         if recorded.settled:

@@ -252,6 +252,7 @@ class _Recording:
             ended_at=row["ended_at"],
             asked_at=min(self._heard.asked_at, self._first_read.get(item.artefact or "", self._heard.asked_at)),
             settling_seconds=self._heard.settling_seconds,
+            steady_since=self._heard.steady_since,
         )
 
     async def _load(self, evidence: Sequence[Evidence]) -> None:

@@ -25,6 +25,7 @@ class Heard:
     ``published`` says that the bank published this as a file, unasked. Returns are expected for ``return_horizon_days``
     from now on. ``files_alone`` says that this bank answers no call, see ``acknowledges``.
     ``ask_at`` is when to ask about what is not final, unless a question is planned already; None: at once.
+    ``steady_since`` is since when the clock that says all this has run without being set; None: always.
     """
 
     bank: str
@@ -40,6 +41,7 @@ class Heard:
     reference_alphabet: str = ids.CROCKFORD
     files_alone: bool = False
     ask_at: dt.datetime | None = None
+    steady_since: dt.datetime | None = None
 
     def acknowledges(self, item: Evidence) -> bool:
         """Whether this is the bank's own word that it has what was sent.

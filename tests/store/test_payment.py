@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import pytest
+
 from adapters.contract import Artefact, Evidence, NotFound, Proof, Reason, Rendered
 from gateway.store.submissions import claim_of
 from tests.store import kit
@@ -99,6 +101,22 @@ async def test_absent_before_the_settling_time_is_not_believed(gateway: Gateway)
     gateway.clock.forward(minutes=10)
     await gateway.send()
     assert [r.sha256 for r in gateway.bank.sent] == [gateway.bank.sent[0].sha256] * 2
+
+
+async def test_a_clock_that_was_set_forward_shortens_no_settling_time(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour that only the clock went by is no hour: "not found" permits nothing until settling has really passed."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(1)
+    gateway.bank.probes = lambda rendered, wire: [Evidence(Proof.ABSENT)]
+    gateway.clock.forward(hours=24)
+    monkeypatch.setattr(kit.HandClock, "steady_since", gateway.clock.now())
+    await gateway.verify.probe(gateway.entry)
+    assert await gateway.buckets() == {"in_doubt": 1}
+    gateway.clock.forward(hours=2)
+    await gateway.verify.probe(gateway.entry)
+    assert await gateway.buckets() == {"queued": 1}
 
 
 async def test_absent_is_never_proof_where_the_bank_does_not_say_so(database: str) -> None:

@@ -174,6 +174,15 @@ def test_the_settling_time_runs_from_the_end_of_the_call() -> None:
     assert believable(Proof.ABSENT, ended_at=ended_at, asked_at=later, **asked)  # type: ignore[arg-type]
 
 
+def test_the_settling_time_runs_on_one_clock() -> None:
+    """A clock that was set, or has just started, cannot say how long ago something was: settling counts from then."""
+    asked_at, set_at = SENT + dt.timedelta(days=1), SENT + dt.timedelta(days=1, seconds=-60)
+    asked = {"sent_at": SENT, "ended_at": SENT, "settling_seconds": 1800}
+    assert not believable(Proof.ABSENT, asked_at=asked_at, steady_since=set_at, **asked)  # type: ignore[arg-type]
+    later = set_at + dt.timedelta(seconds=1800)
+    assert believable(Proof.ABSENT, asked_at=later, steady_since=set_at, **asked)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("state", "proof", "whole"), list(product(State, Proof, (True, False))))
 def test_a_bank_that_has_said_i_have_it_cannot_take_it_back(state: State, proof: Proof, whole: bool) -> None:
     """After the bank's own word a refusal is doubt, repeated it is no news, and nothing travels."""
