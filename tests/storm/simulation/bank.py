@@ -125,7 +125,9 @@ class SimulatedBank(TruthBank):
         references = tuple(line.reference for line in lines)
         total_fen = sum(line.amount_fen for line in lines)
         digest = hashlib.sha256(payload).hexdigest()
-        return Rendered(submission.reference, payload, digest, f"{submission.reference}.json", references, total_fen, at)
+        return Rendered(
+            submission.reference, payload, digest, f"{submission.reference}.json", references, total_fen, at
+        )
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[ToyWire]:
@@ -275,6 +277,12 @@ class SimulatedBank(TruthBank):
                 self._word(Word, 0, row["proof"], None, "file", artefact.name, None, row["submission"])
         return artefact
 
+    def state_the_day(self) -> None:
+        super().state_the_day()
+        artefact = self.files[-1]
+        said = [e for e in self.parse(artefact) if e.reference is not None]
+        self._note(said, "file", None, [], artefact.name)
+
     def has_news(self) -> bool:
         """Whether anything was decided since the last result file."""
         return self._news
@@ -324,7 +332,13 @@ class SimulatedBank(TruthBank):
     def _move(self, item: Item, *, back: bool) -> None:
         self.ledgers.rail(self.number, item.reference).movements.append(
             Movement(
-                self.number, self._number(), self._now_ms(), self._arrivals[item.number], item.line, item.stated_fen, back
+                self.number,
+                self._number(),
+                self._now_ms(),
+                self._arrivals[item.number],
+                item.line,
+                item.stated_fen,
+                back,
             )
         )
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Finance:
         }
         for part in range(parts):
             body = {**head, "part": part + 1, "items": items[part * size : (part + 1) * size]}
-            self._at(dt.timedelta(hours=part * self._luck.random() * 3), lambda b=body: self.publish(Kind.BATCH, b))
+            self._at(dt.timedelta(hours=part * self._luck.random() * 3), partial(self.publish, Kind.BATCH, body))
         self._at(dt.timedelta(hours=self._luck.choice((0, 1, 30)) * self._luck.random()), lambda: self._fund(number))
 
     def _fund(self, number: int) -> None:
@@ -139,7 +140,12 @@ class Finance:
         """Everything published, in the form in which the checker reads it."""
         (directory / "keys.json").write_bytes(keys)
         for number, message in enumerate(self._broker.inbound, start=1):
-            about = {"kind": message.kind.value, "jws": message.signature.decode(), "at_ms": message.at_ms, "wall_ms": 0}
+            about = {
+                "kind": message.kind.value,
+                "jws": message.signature.decode(),
+                "at_ms": message.at_ms,
+                "wall_ms": 0,
+            }
             (directory / f"{number:08d}.{message.kind.value}").write_bytes(message.raw)
             (directory / f"{number:08d}.json").write_text(json.dumps(about))
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from adapters.contract import NotFound
-from gateway.calendar import WorkCalendar
 from gateway.banks import Bank
+from gateway.calendar import WorkCalendar
 from tests.storm.simulation.bank import SimulatedBank
 from tests.storm.simulation.broker import Broker
 
 DUE = """
-WITH s AS (SELECT *, greatest(coalesce(lease_until, '2000-01-01T00:00Z'), '2000-01-01T00:00Z') AS free_at FROM submissions
+WITH s AS (SELECT *, coalesce(lease_until, '2000-01-01T00:00Z') AS free_at FROM submissions
            WHERE state NOT IN ('RETIRED')),
      b AS (SELECT * FROM batches WHERE state <> 'REFUSED')
 SELECT 'judge' AS step, '' AS bank, timestamptz '2000-01-01T00:00Z' AS at FROM b WHERE state = 'JUDGING'

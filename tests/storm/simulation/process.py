@@ -88,7 +88,8 @@ class Process:
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Something from outside that this process lives or dies with."""
-        return self._in_life(lambda: asyncio.create_task(work))
+        task: asyncio.Task[Any] = self._in_life(lambda: asyncio.create_task(work))
+        return task
 
     def _in_life(self, work: Callable[[], Any]) -> Any:
         token = LIFE.set(self.life)
@@ -96,5 +97,3 @@ class Process:
             return work()
         finally:
             LIFE.reset(token)
-
-
