@@ -150,9 +150,15 @@ class Life:
         self._mishap, self._awaits, self._outside, self._line_lost = mishap, 0, 0, False
         self._halted.clear()
 
+    def resume(self) -> None:
+        """Let a process that stood still go on by itself."""
+        self.arm(None)
+        self._going.set()
+
     async def wait_halted(self) -> None:
         """Until an armed mishap has ended the process or made it stand still."""
         await self._halted.wait()
+        self._halted.clear()
 
     async def run(self, work: Coroutine[Any, Any, Any], mishap: Mishap | None = None) -> Ended:
         """Do one piece of work until it is done, or the mishap happens. What the work raises is raised."""

@@ -109,7 +109,6 @@ class SimulatedBank(TruthBank):
     at: Callable[[dt.timedelta, Callable[[], Any]], None] = lambda span, action: None
     tell: Callable[[SimulatedBank, dict[str, str], bytes], None] = lambda bank, headers, body: None
     faults: dict[str, int] = field(default_factory=dict)
-    strict: bool = True
     _news: bool = False
     _stated: bool = False
     _events: int = 0

@@ -22,6 +22,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -32,7 +33,7 @@ from gateway.clock import SHANGHAI
 from gateway.store import ids
 from gateway.texts import DEFAULT_TEMPLATES, Templates
 from tests.store import kit
-from tests.storm.model.life import Kind, Mishap
+from tests.storm.model.life import Mishap
 from tests.storm.simulation.bank import CHARACTERS, SimulatedBank
 from tests.storm.simulation.broker import Broker, SimulatedInbox
 from tests.storm.simulation.finance import LINES_A_LIST, Finance
@@ -182,6 +183,9 @@ class Month:
         parts.templates, parts.provider = Templates.parse(DEFAULT_TEMPLATES), None
         process = Process(engine, f"process-{self._starts}", self._simulation.config, parts, self.broker)
         self.processes[who] = process
+        task = asyncio.ensure_future(self._attend(who, process))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
         await process.start()
 
     async def bury(self, who: int, process: Process) -> None:
@@ -195,25 +199,24 @@ class Month:
 
     def arm(self, who: int, mishap: Mishap, back_after: dt.timedelta) -> None:
         process = self.processes[who]
-        if process is None or not process.up or process.life.still:
-            return
-        process.life.arm(mishap)
-        task = asyncio.ensure_future(self._await_mishap(who, process, mishap, back_after))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        if process is not None and process.up and not process.life.still:
+            process.mishap, process.back_after = mishap, back_after
+            process.life.arm(mishap)
 
-    async def _await_mishap(self, who: int, process: Process, mishap: Mishap, back_after: dt.timedelta) -> None:
-        await process.life.wait_halted()
-        self.fire(mishap.kind.value)
-        if mishap.kind is Kind.STOP:
-            self.at(back_after, lambda: self._go_on(process))
-            return
-        await self.bury(who, process)
-        self.at(back_after, lambda: self.start(who))
+    async def _attend(self, who: int, process: Process) -> None:
+        """Wait for what was armed: who stands still goes on later, who has ended is buried and started anew."""
+        while process.up:
+            await process.life.wait_halted()
+            assert process.mishap is not None
+            self.fire(process.mishap.kind.value)
+            if process.life.still:
+                self.at(process.back_after, partial(self._go_on, process))
+            else:
+                await self.bury(who, process)
+                self.at(process.back_after, partial(self.start, who))
 
     def _go_on(self, process: Process) -> None:
-        process.life.arm(None)
-        process.life._going.set()
+        process.life.resume()
         self.turn.give()
 
     def _tell(self, bank: SimulatedBank, headers: dict[str, str], body: bytes) -> None:
@@ -274,6 +277,9 @@ class Month:
                 for bank in self.banks.values()
             )
         return self.loop.time() + (moment - self.clock.now()).total_seconds()
+
+    def lines_lost(self) -> int:
+        return sum(p.engine.lines_lost for p in [*self._graves, *self.processes] if p is not None)
 
     async def close(self) -> None:
         for task in self._background:

@@ -8,6 +8,7 @@ cannot be simulated. Who rings is `look.py`; a look at books in which nothing is
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,7 +16,7 @@ from gateway.app import App, Parts
 from gateway.config import Config
 from gateway.loop import Loop, Step
 from gateway.store.store import Store
-from tests.storm.model.life import LIFE, Kind, Life
+from tests.storm.model.life import LIFE, Kind, Life, Mishap
 from tests.storm.simulation.broker import Broker
 from tests.storm.simulation.timeline import SimulatedEngine
 
@@ -67,6 +68,8 @@ class Process:
         self.app = App(config, parts)
         self.loop = self.app._loop = RungLoop(self._report, self.life)
         self.failures: dict[str, int] = {}
+        self.mishap: Mishap | None = None
+        self.back_after = dt.timedelta(0)
 
     def _report(self, name: str, error: BaseException | None) -> None:
         if error is not None:

@@ -92,7 +92,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 @dataclass(frozen=True, slots=True)
 class LoopClock(Clock):
-    """The gateway's clock, as the loop's time after ``begin``; ``ahead_seconds`` of the machine's clock besides."""
+    """The gateway's clock: the loop's time after ``begin``."""
 
     loop: VirtualLoop | None = None
     begin: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=SHANGHAI)
@@ -199,6 +199,7 @@ class SimulatedEngine(CountedEngine):
         super().__init__(pool)
         self.away = False
         self.gone = False
+        self.lines_lost = 0
 
     @classmethod
     async def open_at(cls, dsn: str, turn: Turn) -> SimulatedEngine:
@@ -248,6 +249,10 @@ class SimulatedEngine(CountedEngine):
             raise ProcessGone
         if self.away:
             raise ConnectionRefusedError
+
+    def lose_line(self) -> None:
+        self.lines_lost += 1
+        super().lose_line()
 
     def cut(self) -> None:
         self.gone = True

@@ -164,6 +164,7 @@ class Verdict:
             out.returns += len(rail.returns)
         digest.update(repr((self._month.turn.count, self._month.loop.time())).encode())
         out.digest = digest.hexdigest()
+        out.fired["line"] = self._month.lines_lost()
         out.transactions = self._month.turn.count
         for books in self.books.values():
             out.payouts += len(books.payouts)
