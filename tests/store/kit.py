@@ -257,6 +257,11 @@ def config_of(dsn: str) -> Config:
 
 
 def approval(key: SigningKey) -> KeyRing:
+    return KeyRing.parse(key_file(key))
+
+
+def key_file(key: SigningKey) -> bytes:
+    """The key ring of the tests as a file."""
     entry = {
         "kid": "finance-1",
         "alg": "EdDSA",
@@ -266,7 +271,7 @@ def approval(key: SigningKey) -> KeyRing:
         "not_before": "2026-01-01T00:00:00+08:00",
         "not_after": "2027-01-01T00:00:00+08:00",
     }
-    return KeyRing.parse(json.dumps({"keys": [entry]}).encode())
+    return json.dumps({"keys": [entry]}).encode()
 
 
 def tables_of_tests() -> reference.Reference:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from adapters.contract import Artefact, Callback, Evidence, Proof, Reason, Rendered
+from gateway.clock import Clock
 from tests.store.kit import HandClock
 from tests.store.toy import ToyBank, ToyWire
 from tests.storm.model.life import LIFE, ProcessGone
@@ -81,7 +82,7 @@ class Item:
 class TruthBank(ToyBank):
     """Adapter and bank in one, shared by all processes of the model."""
 
-    clock: HandClock = field(default_factory=HandClock)
+    clock: Clock = field(default_factory=HandClock)
     answer: Answer = Answer.RECEIVED
     asked: str = "truth"
     items: list[Item] = field(default_factory=list)
@@ -142,7 +143,7 @@ class TruthBank(ToyBank):
         submission, rows = json.loads(rendered.payload)
         now = self.clock.now()
         arrived = []
-        for reference, account, amount_fen in rows:
+        for reference, account, amount_fen, *_ in rows:
             line = int(account[-12:])
             before = self.open.get(line)
             if before is not None:

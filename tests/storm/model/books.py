@@ -19,13 +19,15 @@ from tests.storm.model.bank import TruthBank
 ATTEMPTS = """
 SELECT a.payout_id & 1048575 AS line, a.attempt_no, a.reference, a.live, a.state, a.amount_fen, a.host_reference,
        s.state AS submission_state
-FROM attempts a JOIN submissions s USING (submission_id) ORDER BY 1, 2
+FROM attempts a JOIN submissions s USING (submission_id) WHERE a.payout_id >> 20 = $1 ORDER BY 1, 2
 """
 SUBMISSIONS = """
 SELECT submission_id, reference, state, fence, lease_until IS NULL OR lease_until < clock_timestamp() AS lost
-FROM submissions
+FROM submissions WHERE batch_no = $1
 """
-PAYOUTS = "SELECT payout_id & 1048575 AS line, conflict_at, cancelled_at FROM payouts ORDER BY 1"
+PAYOUTS = """
+SELECT payout_id & 1048575 AS line, conflict_at, cancelled_at FROM payouts WHERE payout_id >> 20 = $1 ORDER BY 1
+"""
 RECEIPTS = "SELECT value FROM outbox WHERE topic = 'receipts' ORDER BY outbox_id"
 HISTORY = "SELECT seq, at, event, body, hash FROM history WHERE batch_no = $1 ORDER BY seq"
 BATCH = "SELECT * FROM batches WHERE batch_no = $1"
@@ -57,19 +59,21 @@ class Books:
     async def read(cls, connection: asyncpg.Connection, batch_no: int) -> Books:
         books = cls()
         # No transaction: whoever could write stands still while the witness reads.
-        for row in await connection.fetch(ATTEMPTS):
+        for row in await connection.fetch(ATTEMPTS, batch_no):
             key = row["line"], row["attempt_no"]
             books.attempts[key] = row
             own = State(row["state"]) if row["state"] else None
             shared = State.__members__.get(row["submission_state"], State.VOID)
             books.states[key] = effective(own, shared)
-        books.submissions = {row["submission_id"]: row for row in await connection.fetch(SUBMISSIONS)}
-        books.payouts = {row["line"]: row for row in await connection.fetch(PAYOUTS)}
+        books.submissions = {row["submission_id"]: row for row in await connection.fetch(SUBMISSIONS, batch_no)}
+        books.payouts = {row["line"]: row for row in await connection.fetch(PAYOUTS, batch_no)}
+        books.batch = await connection.fetchrow(BATCH, batch_no)
+        batch_id = books.batch["batch_id"]
         for row in await connection.fetch(RECEIPTS):
-            for receipt in json.loads(row["value"])["receipts"]:
+            chunk = json.loads(row["value"])
+            for receipt in chunk["receipts"] if chunk["batch_id"] == batch_id else ():
                 books.receipts[receipt["line"], receipt["attempt"], receipt["outcome"]] += 1
         books.history = await connection.fetch(HISTORY, batch_no)
-        books.batch = await connection.fetchrow(BATCH, batch_no)
         books.count = Count.of_rows([dict(row) for row in await connection.fetch(sql("count_batch"), batch_no)])
         return books
 

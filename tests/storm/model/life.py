@@ -110,6 +110,10 @@ class CountedEngine(Engine):
     def connections(self) -> int:
         return self._pool.get_size()
 
+    @property
+    def in_use(self) -> bool:
+        return bool(self._in_use)
+
     def lose_line(self) -> None:
         """Drop the connections in use; the pool makes new ones."""
         for connection in list(self._in_use):
@@ -127,6 +131,7 @@ class Life:
         self.engine = engine
         self.dead = False
         self.on_the_wire = False  # kept by the bank: a conversation was opened, and no byte has left yet
+        self.wires = 0  # kept by a bank that holds several at once: how many of those there are
         self._mishap: Mishap | None = None
         self._awaits = self._outside = 0
         self._line_lost = False
@@ -140,10 +145,24 @@ class Life:
     def still(self) -> bool:
         return not self._going.is_set()
 
-    async def run(self, work: Coroutine[Any, Any, Any], mishap: Mishap | None = None) -> Ended:
-        """Do one piece of work until it is done, or the mishap happens. What the work raises is raised."""
+    def arm(self, mishap: Mishap | None) -> None:
+        """Let ``mishap`` happen to whatever the process does from now on."""
         self._mishap, self._awaits, self._outside, self._line_lost = mishap, 0, 0, False
         self._halted.clear()
+
+    def resume(self) -> None:
+        """Let a process that stood still go on by itself."""
+        self.arm(None)
+        self._going.set()
+
+    async def wait_halted(self) -> None:
+        """Until an armed mishap has ended the process or made it stand still."""
+        await self._halted.wait()
+        self._halted.clear()
+
+    async def run(self, work: Coroutine[Any, Any, Any], mishap: Mishap | None = None) -> Ended:
+        """Do one piece of work until it is done, or the mishap happens. What the work raises is raised."""
+        self.arm(mishap)
         token = LIFE.set(self)
         try:
             self._work = asyncio.create_task(work)

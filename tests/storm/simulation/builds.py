@@ -1,0 +1,43 @@
+"""Builds of the gateway that are broken on purpose, each with the first seed that shows it.
+
+The mistake is the one that the name says and no other. Where a mistake is the model check's too, it is that one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.dispatch import Dispatch
+from gateway.store import engine
+from gateway.store.engine import sql
+from tests.storm.model.bugs import (
+    Patch,
+    absent_before_settling,
+    resend_on_timeout,
+    return_reopens_nothing,
+)
+
+
+def missed_cut_off_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What was not sent within two hours of its time, because everything was down or closed, is never looked at."""
+
+    def recent(name: str) -> str:
+        text = sql(name)
+        return text.replace("s.due_at <= $4", "s.due_at BETWEEN $4 - interval '2 hours' AND $4")
+
+    patch.setattr(engine, "sql", recent)
+
+
+def hours_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A bank is always open."""
+    patch.setattr(Dispatch, "_is_open", lambda self, bank: True)
+
+
+# By build: the first seed whose thirty days it does not survive.
+BUILDS: dict[Patch, int] = {
+    resend_on_timeout: 1,
+    missed_cut_off_is_forgotten: 1,
+    hours_are_ignored: 3,
+    absent_before_settling: 4,
+    return_reopens_nothing: 5,
+}
