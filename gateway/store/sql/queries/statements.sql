@@ -79,8 +79,8 @@ ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, hos
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_sums_of_unpaid!
--- Lines in a sum that was booked though they were never sent, or left its file for another when the bank had refused it,
--- or though the bank refused them and kept their part. The first two at once; the last two days after the debit and the refusal (looked for in the fortnight after it).
+-- Lines in a sum that was booked though they were never sent, moved on from a refused file, or were refused and kept.
+-- The first two at once; the last two days after the debit and the refusal (looked for in the fortnight after it).
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
                                    booked_fen, host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
