@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.storm.points.__main__ import read_diary
+from tests.storm.points.__main__ import ARMED, read_diary
 from tests.world.demo import keep_metrics
 from tests.world.plan import Plan
 from tests.world.processes import Child
@@ -68,6 +68,7 @@ def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 600
     """Run a world until it is at rest although its gateway dies and dies."""
     world = MortalWorld(plan, mode, control)
     with world:
+        (world.points / ARMED).touch()
         run = Run(world, limit_seconds=limit_seconds, lift_pauses=False)
         rested = asyncio.run(run.to_rest())
         keep_metrics(world)
