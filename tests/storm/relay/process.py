@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import json
 import os
 import secrets
@@ -60,10 +59,9 @@ class MarkedBeforeSent:
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         async with self._store.engine.transaction() as connection:
             await connection.execute(
-                "UPDATE outbox SET published_at = $3 WHERE published_at IS NULL AND lane = $1 AND value = ANY($2)",
+                "UPDATE outbox SET published_at = clock_timestamp() WHERE published_at IS NULL AND lane = $1 AND value = ANY($2)",
                 lane,
                 [value for _, _, value in records],
-                dt.datetime.now(dt.UTC),
             )
         await self._outlet.publish(lane, records)
 
