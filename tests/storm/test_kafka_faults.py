@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -143,9 +142,18 @@ async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, monke
 
 async def stalled_gateway(kafka: Kafka, database: str, directory: Path, *options: str) -> tuple[Child, float]:
     """A gateway that has taken one record, stands still and has others waiting; and since when (real, never money)."""
-    ports = {name: free_port() for name in ("rcc_file", "json_https", "xml_tcp", "iso20022", "sms", "sms_link")}
-    at = layout.Addresses(gateway_host="127.0.0.1", gateway=free_port(), **ports)
-    config = layout.lay_out(directory, dataclasses.replace(at, kafka=kafka.bootstrap), layout.Programmes({}, {}))
+    at = layout.Addresses(
+        kafka=kafka.bootstrap,
+        gateway_host="127.0.0.1",
+        gateway=free_port(),
+        rcc_file=free_port(),
+        json_https=free_port(),
+        xml_tcp=free_port(),
+        iso20022=free_port(),
+        sms=free_port(),
+        sms_link=free_port(),
+    )
+    config = layout.lay_out(directory, at, layout.Programmes({}, {}))
     (directory / "dsn").write_text(database + "\n")
     # The whole row leaves stall_seconds at its default: it is the default's promise.
     section = {"topic_prefix": kafka.prefix, "group": kafka.prefix} | ({} if FULL else {"stall_seconds": 5})

@@ -390,3 +390,26 @@ async def test_nobody_there_at_all_is_in_doubt_and_not_a_hang() -> None:
         assert not inbox.ready
         assert await inbox.lag() == 0
         await inbox.stop()
+
+
+async def test_a_process_that_ends_waits_seconds_for_an_acknowledgement_and_not_minutes() -> None:
+    """Somebody accepts the connection and says nothing: hastened, a publish of two minutes' patience ends soon."""
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await ended.wait()
+        writer.close()
+
+    connected, ended = asyncio.Event(), asyncio.Event()
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    outlet = Outlet(KafkaSection(bootstrap_servers=address, publish_timeout_seconds=120))
+    publishing = asyncio.create_task(outlet.publish(0, [("receipts", "k", b"v")]))
+    await connected.wait()
+    outlet.hasten()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(PublishInDoubt):
+            await publishing
+        await outlet.stop()
+    ended.set()
+    server.close()

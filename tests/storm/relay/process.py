@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import json
 import os
 import secrets
@@ -32,6 +31,8 @@ SHUTDOWN_SECONDS = 15  # the application's own default
 
 _AFTER = """SELECT outbox_id, topic, record_key, value, happened_at, due_at FROM outbox
 WHERE lane = $1 AND outbox_id > $2 ORDER BY outbox_id LIMIT $3"""
+_MARK = """UPDATE outbox SET published_at = clock_timestamp()
+WHERE published_at IS NULL AND lane = $1 AND value = ANY($2)"""
 _LAST = "SELECT coalesce(max(outbox_id), 0) FROM outbox WHERE lane = $1 AND published_at IS NOT NULL"
 
 
@@ -60,10 +61,9 @@ class MarkedBeforeSent:
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         async with self._store.engine.transaction() as connection:
             await connection.execute(
-                "UPDATE outbox SET published_at = $3 WHERE published_at IS NULL AND lane = $1 AND value = ANY($2)",
+                _MARK,
                 lane,
                 [value for _, _, value in records],
-                dt.datetime.now(dt.UTC),
             )
         await self._outlet.publish(lane, records)
 

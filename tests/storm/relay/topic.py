@@ -50,7 +50,15 @@ class RelayProcess:
         directory.mkdir(parents=True, exist_ok=True)
         secret = directory / "dsn"
         secret.write_text(dsn)
-        self._arguments = ["--dsn-file", secret, "--bootstrap", kafka.bootstrap, "--prefix", kafka.prefix, *options]
+        self._arguments: list[str | Path] = [
+            "--dsn-file",
+            secret,
+            "--bootstrap",
+            kafka.bootstrap,
+            "--prefix",
+            kafka.prefix,
+            *options,
+        ]
         self._directory = directory
         self.child: Child | None = None
 
