@@ -169,7 +169,7 @@ class _Lines:
                 self._stream.write(f'{{"event": "log lines lost", "count": {_Lines.lost}}}\n')
             self._stream.write(message + "\n")
             self._stream.flush()
-        except OSError:
+        except (OSError, ValueError):  # the latter: a stream that is closed
             _Lines.lost += 1
         else:
             _Lines.lost = 0
