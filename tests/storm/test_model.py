@@ -62,7 +62,7 @@ def play(scene: Scene) -> None:
     model.teardown()
 
 
-@pytest.mark.parametrize(("bug", "scene"), zip(BUGS, SCENES, strict=True), ids=[bug.__name__ for bug in BUGS])
+@pytest.mark.parametrize(("bug", "scene"), list(zip(BUGS, SCENES, strict=True)), ids=[bug.__name__ for bug in BUGS])
 def test_a_planted_bug_breaks_an_invariant(world: World, bug: Patch, scene: Scene) -> None:
     """The shortest story of each bug breaks an invariant in the broken build, and none in the real one."""
     play(scene)

@@ -32,8 +32,7 @@ async def _submit_and_begin(self: Dispatch, bank: Any, rendered: Any, claim: Any
     return evidence
 
 
-Dispatch._begin = _begin_nothing  # type: ignore[method-assign]
-Dispatch._submit = _submit_and_begin  # type: ignore[method-assign]
-
 if __name__ == "__main__":
+    Dispatch._begin = _begin_nothing  # type: ignore[method-assign]
+    Dispatch._submit = _submit_and_begin  # type: ignore[method-assign]
     main()

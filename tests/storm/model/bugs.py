@@ -17,7 +17,7 @@ from gateway import dispatch, states
 from gateway.banks import Bank
 from gateway.dispatch import Dispatch
 from gateway.states import NOOP, Cell, State
-from gateway.store import evidence, orders, submissions
+from gateway.store import case, orders, submissions
 from gateway.store.engine import sql
 from gateway.store.orders import _Deciding
 from gateway.store.submissions import Claim, Fenced
@@ -57,7 +57,7 @@ def absent_before_settling(patch: pytest.MonkeyPatch) -> None:
     def believe(proof: Proof, **circumstances: Any) -> bool:
         return proof is Proof.ABSENT or states.believable(proof, **circumstances)
 
-    patch.setattr(evidence, "believable", believe)
+    patch.setattr(case, "believable", believe)
 
 
 def unknown_overwrites_known(patch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def run(argv: list[str]) -> int:
     weave.install()
     for name in SHARED:  # woven now, and shared by all lives
         importlib.import_module(name)
-    importlib.import_module("gateway.store.engine").sql("ping")  # reads and keeps all queries
+    importlib.import_module("gateway.store.engine").sql("durability_settings")  # reads and keeps all queries
 
     if control != "none":
         from tests.storm.points import broken

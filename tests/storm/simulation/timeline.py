@@ -218,10 +218,10 @@ class SimulatedEngine(CountedEngine):
             turn.engines.append(engine)
             return engine
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with self._alone(), super().transaction() as connection:
-            yield connection
+    async def ping(self) -> None:
+        """Whether there is a line; durability is switched off here, see ``CountedEngine.connect``."""
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
