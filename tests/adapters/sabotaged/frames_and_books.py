@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from adapters.banks.iso20022.bank import Iso20022Adapter
@@ -46,7 +46,10 @@ class SendsBeforeAsking(XmlTcpBank):
 
 
 class ReadsNoReturns(XmlTcpBank):
-    """Collects the statements and leaves the returns for later."""
+    """Collects no returns, and reads the statements for what was credited alone."""
+
+    def parse(self, artefact: Artefact) -> Iterator[Evidence]:
+        return (each for each in super().parse(artefact) if each.proof is not Proof.RETURNED)
 
     async def collect(self, wire: TcpWire, cursor: str) -> AsyncIterator[tuple[Artefact, str]]:
         async for artefact, after in super().collect(wire, cursor):
