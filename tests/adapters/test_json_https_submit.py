@@ -228,6 +228,7 @@ REFUSAL = {"code": "FUNDS_SHORT"}
         ("UNREADABLE", {"body": b'{"code":"FUNDS_SHORT"'}),
         ("UNREADABLE", {"body": b'{"code":"ACCEPTED","code":"FUNDS_SHORT"}'}),
         ("UNREADABLE", {"body": b'{"code":"FUNDS_SHORT","x":NaN}'}),
+        ("UNREADABLE", {"body": b'{"code":"FUNDS_SHORT","x":8e' + b"8" * 50 + b"}"}),  # no Decimal; found by fuzzing
         ("UNREADABLE", {"body": b'["FUNDS_SHORT"]'}),
         ("UNREADABLE", {"body": b'\xff{"code":"FUNDS_SHORT"}'}),
         ("UNREADABLE", {"body": b"[" * 9_000}),

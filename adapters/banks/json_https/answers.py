@@ -34,7 +34,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         document = json.loads(
             body.decode("utf-8"), object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant
         )
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # a number with a monstrous exponent is no Decimal
         raise Unreadable("not one JSON object in UTF-8 with unique keys") from None
     if not isinstance(document, dict):
         raise Unreadable("not a JSON object")
