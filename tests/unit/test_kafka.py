@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from gateway.config import KafkaSection
 from gateway.kafka import Inbox, Outlet
@@ -334,6 +334,24 @@ async def test_a_consumer_that_stands_still_although_records_wait_says_so(kafka:
         assert not inbox.stalled
         inbox._progress_at -= 6
         assert await inbox.lag() == 0
+        assert not inbox.stalled
+
+
+async def test_time_without_kafka_is_not_time_stood_still(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage longer than the limit does not end a sound process at Kafka's first answer: it counts from then."""
+    async with opened(kafka, Desk(), stall_seconds=5) as inbox:
+        await inbox.step()
+        consumer = await inbox._connected()
+        inbox._progress_at -= 6
+        assert inbox.stalled
+
+        async def unanswered(partitions: Any) -> None:
+            raise KafkaConnectionError
+
+        with monkeypatch.context() as away:
+            away.setattr(consumer, "end_offsets", unanswered)
+            with pytest.raises(KafkaConnectionError):
+                await inbox.lag()
         assert not inbox.stalled
 
 
