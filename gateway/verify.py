@@ -56,6 +56,7 @@ from gateway.pacing import RETURN_WATCH, deferral, probe_delay, turns_within
 from gateway.store.evidence import Heard, Recorded
 from gateway.store.store import Store
 from gateway.store.submissions import claim_of
+from gateway.store.turns import Login
 from gateway.vault import Vault
 
 log = get_logger("verify")
@@ -159,13 +160,10 @@ class Verify:
         """
         if bank.takes_turns:
             return True
-        interval = bank.capabilities.probe_interval_milliseconds
-        waited_milliseconds = 0
-        while wait := await self._store.limits.take_probe_turn(bank.name, interval):
-            waited_milliseconds += wait
-            if waited_milliseconds > self._patience_seconds * 1000:
-                return False
-            await asyncio.sleep(wait / 1000)
+        try:
+            await Login(self._store.limits, bank, self._patience_seconds * 1000).conversation()()
+        except NoTurn:
+            return False
         return True
 
     async def _rendered(self, row: Mapping[str, Any]) -> Rendered:

@@ -112,7 +112,7 @@ def demo(
     context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print the addresses.")] = False,
 ) -> None:
-    """Run the main job on this machine: PostgreSQL, a broker, two simulated banks, an SMS centre, a finance desk.
+    """Run the main job on this machine: PostgreSQL, a broker, four simulated banks, an SMS centre, a finance desk.
 
     It also takes, among others, `--lines N` (only the first N lines of the list), `--kill N` (kill the gateway N times)
     and `--seed N` (the same seed asks for the same faults and kills); `python -m tests.world.demo --help` tells all.

@@ -32,8 +32,8 @@ MONEY = (
 )
 # Where each build has to end for its mistake to show.
 WHERE = {
-    "send_before_sending": "cells/dispatch._submit/submit:after",
-    "marked_before_acknowledged": "repeatedly/store.outbox.published/commit:after",
+    "commit_after_the_call": "cells/dispatch._submit/submit:after",
+    "published_before_sent": "repeatedly/store.outbox.published/commit:after",
     "offset_before_intake": "points/store.batches.keep_part/commit:before",
 }
 # Sites that the world's stories do not lead to, by what it would take. They are not swept: here it is said.

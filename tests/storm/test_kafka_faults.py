@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +25,7 @@ from tests.unit.test_kafka import Desk, opened, put
 from tests.world import layout
 from tests.world.broker import PARTITIONS
 from tests.world.kafka_jvm import JvmBroker
-from tests.world.processes import Child, ChildError, free_port, python_module
+from tests.world.processes import Child, ChildError, python_module
 from tests.world.world import merged
 
 ROUNDS = size(1, 4)
@@ -142,17 +143,7 @@ async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, monke
 
 async def stalled_gateway(kafka: Kafka, database: str, directory: Path, *options: str) -> tuple[Child, float]:
     """A gateway that has taken one record, stands still and has others waiting; and since when (real, never money)."""
-    at = layout.Addresses(
-        kafka=kafka.bootstrap,
-        gateway_host="127.0.0.1",
-        gateway=free_port(),
-        rcc_file=free_port(),
-        json_https=free_port(),
-        xml_tcp=free_port(),
-        iso20022=free_port(),
-        sms=free_port(),
-        sms_link=free_port(),
-    )
+    at = dataclasses.replace(layout.Addresses.on_loopback(), kafka=kafka.bootstrap)
     config = layout.lay_out(directory, at, layout.Programmes({}, {}))
     (directory / "dsn").write_text(database + "\n")
     # The whole row leaves stall_seconds at its default: it is the default's promise.

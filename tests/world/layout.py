@@ -22,6 +22,7 @@ from gateway.privacy import fresh_key_file
 from tests.world.layout_banks import BANKS, lay_out_bank
 from tests.world.layout_files import once, write, write_json
 from tests.world.layout_sms import lay_out_sms
+from tests.world.processes import free_port
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 HEADER = DATA / "real_name_list" / "farmland_fertility_2026.json"
@@ -42,6 +43,20 @@ class Addresses:
     iso20022: int = 2023
     sms: int = 8081
     sms_link: int = 7890  # CMPP or SMPP
+
+    @classmethod
+    def on_loopback(cls) -> Addresses:
+        """Ports of this machine that are free now, all on the loopback interface."""
+        return cls(
+            gateway_host="127.0.0.1",
+            gateway=free_port(),
+            rcc_file=free_port(),
+            json_https=free_port(),
+            xml_tcp=free_port(),
+            iso20022=free_port(),
+            sms=free_port(),
+            sms_link=free_port(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from tests.world.kept import RECORD
 from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan
 from tests.world.postgres import EmbeddedPostgres, migrate
-from tests.world.processes import Child, ChildError, birth, free_port, python_module, run_apart
+from tests.world.processes import Child, ChildError, birth, python_module, run_apart
 
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
 READY_SECONDS = 60
@@ -49,16 +49,7 @@ class World:
             if plan.broker == "best"
             else EmbeddedBroker(plan.directory / "kafka", outlives_parent=plan.outlives)
         )
-        self.ports = layout.Addresses(
-            gateway_host="127.0.0.1",
-            gateway=free_port(),
-            rcc_file=free_port(),
-            json_https=free_port(),
-            xml_tcp=free_port(),
-            iso20022=free_port(),
-            sms=free_port(),
-            sms_link=free_port(),
-        )
+        self.ports = layout.Addresses.on_loopback()
         self.children: dict[str, Child] = {}
         self.epoch = 0.0
 

@@ -15,6 +15,7 @@ from adapters.banks.rcc_file.bank import RccFileAdapter
 from adapters.contract import Artefact, Evidence, Line, Reason, Rendered, Submission
 from adapters.wire.http import HttpWire
 from schemas.masked import AccountNumber
+from tests.adapters.sabotaged.six import Forgiving
 
 SMALL_FEN: Final = 100
 
@@ -58,37 +59,14 @@ class RemembersTheAccount(RccFileAdapter):
         return super().render(dataclasses.replace(submission, debit_account=self.account), lines, at)
 
 
-class _Forgiving(JsonHttpsBank):
-    """Remembers what it asked for, and says that where the bank says something near."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._asked: dict[str, int] = {}
-
-    def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
-        self._asked |= {line.reference: line.amount_fen for line in lines}
-        return super().render(submission, lines, at)
-
-    async def probe(self, rendered: Rendered, wire: HttpWire) -> list[Evidence]:
-        return [self._forgiven(each) for each in await super().probe(rendered, wire)]
-
-    def _forgiven(self, each: Evidence) -> Evidence:
-        asked = self._asked.get(each.reference or "", each.amount_fen)
-        near = each.amount_fen is not None and asked is not None and self.is_near(asked - each.amount_fen)
-        return dataclasses.replace(each, amount_fen=asked) if near else each
-
-    def is_near(self, missing_fen: int) -> bool:
-        return False
-
-
-class SmallChange(_Forgiving):
+class SmallChange(Forgiving):
     """A yuan less is nothing to stop a payment for."""
 
     def is_near(self, missing_fen: int) -> bool:
         return 0 < missing_fen <= SMALL_FEN
 
 
-class MoreIsEnough(_Forgiving):
+class MoreIsEnough(Forgiving):
     """They got at least what they should get."""
 
     def is_near(self, missing_fen: int) -> bool:

@@ -89,8 +89,8 @@ def _cut(line: Line) -> Line:
     return dataclasses.replace(line, name=PersonName(line.name.reveal()[:SHORT_NAME]))
 
 
-class FeeIsAccepted(JsonHttpsBank):
-    """A credit of a little less than was asked for: "that is the fee, the payment is in order"."""
+class Forgiving(JsonHttpsBank):
+    """Remembers what it asked for, and says that where the bank says something near."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -101,13 +101,22 @@ class FeeIsAccepted(JsonHttpsBank):
         return super().render(submission, lines, at)
 
     async def probe(self, rendered: Rendered, wire: HttpWire) -> list[Evidence]:
-        return [self._without_fee(each) for each in await super().probe(rendered, wire)]
+        return [self._forgiven(each) for each in await super().probe(rendered, wire)]
 
-    def _without_fee(self, each: Evidence) -> Evidence:
-        asked = self._asked.get(each.reference or "")
-        if asked is None or each.amount_fen is None or not 0 < asked - each.amount_fen <= TOLERATED_FEN:
-            return each
-        return dataclasses.replace(each, amount_fen=asked)
+    def _forgiven(self, each: Evidence) -> Evidence:
+        asked = self._asked.get(each.reference or "", each.amount_fen)
+        near = each.amount_fen is not None and asked is not None and self.is_near(asked - each.amount_fen)
+        return dataclasses.replace(each, amount_fen=asked) if near else each
+
+    def is_near(self, missing_fen: int) -> bool:
+        return False
+
+
+class FeeIsAccepted(Forgiving):
+    """A credit of a little less than was asked for: "that is the fee, the payment is in order"."""
+
+    def is_near(self, missing_fen: int) -> bool:
+        return 0 < missing_fen <= TOLERATED_FEN
 
 
 class DuplicateIsRejected(JsonHttpsBank):

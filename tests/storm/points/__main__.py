@@ -138,7 +138,7 @@ def run(argv: list[str]) -> int:
     if control != "none":
         from tests.storm.points import broken
 
-        broken.BUILDS[control]()
+        broken.plant(control)
     return supervise(Path(directory), mode, Path(config))
 
 
