@@ -38,8 +38,10 @@ def lines() -> Iterator[io.StringIO]:
     hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
     settings = structlog.get_config()
     stream = io.StringIO()
+    log._Lines.lost = 0  # what other streams lost would be told on ours
     log.configure("DEBUG", stream)
     yield stream
+    log._Lines.lost = 0
     structlog.configure(**settings)
     root.handlers[:], logging.raiseExceptions, warnings.showwarning = before[0], before[2], before[3]
     root.setLevel(before[1])
