@@ -37,6 +37,7 @@ from gateway.failures import Failures
 from gateway.floors import demand_floors
 from gateway.intake import Intake
 from gateway.kafka import Inbox, Outlet
+from gateway.kafka_security import KafkaRefused, client_arguments
 from gateway.loop import Loop
 from gateway.notices import Notifier
 from gateway.privacy import KeyFileFault, load_keys
@@ -183,8 +184,11 @@ class App:
     def renew_keys(self, outlet: Outlet) -> bool:
         """SIGHUP: read the keys again, without a stop; whether they are used. With a fault the old ones stay in use."""
         try:
+            client_arguments(
+                self._config.kafka
+            )  # each client reads them again; asked here, so that all or none is used
             self._parts.renew(self._config)
-        except (KeyRingFault, KeyFileFault, OSError) as error:
+        except (KafkaRefused, KeyRingFault, KeyFileFault, OSError) as error:
             log.error("keys not renewed: the old ones stay in use", exc_info=error)
             return False
         outlet.renew()
