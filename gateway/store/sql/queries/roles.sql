@@ -3,8 +3,9 @@
 SELECT 1 FROM pg_roles WHERE rolname = $1;
 
 -- name: role_is_ordinary
--- Whether a role is bound by what it is granted: no superuser or as good as one, and neither by itself nor as a member the
--- owner of the books, of their schema or of the database, who could drop what he may not change.
+-- Whether a role is bound by what it is granted.
+-- It is no superuser or as good as one, and neither by itself nor as a member the owner of the books, of their schema or
+-- of the database, who could drop what he may not change.
 SELECT NOT r.rolsuper
    AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')
    AND NOT pg_has_role(r.oid, n.nspowner, 'MEMBER')
@@ -18,8 +19,8 @@ FROM pg_roles r, pg_class c, pg_namespace n, pg_database d
 WHERE r.rolname = $1 AND c.oid = 'history'::regclass AND n.oid = c.relnamespace AND d.datname = current_database();
 
 -- name: may_change_history
--- Whether whoever asks could rewrite the history or drop it: by a grant, as the owner of it, of its schema or of the
--- database, or as a superuser.
+-- Whether whoever asks could rewrite the history or drop it.
+-- By a grant, as the owner of it, of its schema or of the database, or as a superuser.
 SELECT r.rolsuper
     OR pg_has_role(c.relowner, 'MEMBER')
     OR pg_has_role(n.nspowner, 'MEMBER')
