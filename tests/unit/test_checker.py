@@ -152,6 +152,13 @@ def sent_again_on_a_refusal_that_was_never_read(history: History) -> None:
     history.send(4, "REF4B", batch=sent.batch)
 
 
+def sent_again_after_a_bank_lost_what_it_had_acknowledged(history: History) -> None:
+    sent = history.send(4, "REF4B")
+    history.answer(sent, "RECEIVED", whole=True)
+    history.answer(sent, "ABSENT", whole=True)
+    history.send(4, "REF4B", batch=sent.batch)
+
+
 def one_credit_told_twice(history: History) -> None:
     history.tell(1, 2, "credited", "REF1")
 
@@ -276,6 +283,7 @@ def funding(batch: str) -> dict[str, str]:
         ("RX", a_refused_line_answered_with_another_reason),
         ("RX", a_refused_line_answered_with_another_amount),
         ("BR", sent_again_on_a_refusal_that_was_never_read),
+        ("BR", sent_again_after_a_bank_lost_what_it_had_acknowledged),
         ("UB", reissued_without_an_order),
         ("UB", paid_without_funds),
         ("UB", paid_without_a_signature),
