@@ -142,6 +142,8 @@ class FileResults(ABC, Generic[Row]):
         rows = self.rows(lines)
         rows.append(self.stranger(rows[-1], misname(lines[-1].reference), now_ms))
         name = self.name(submission, number, now_ms)
+        # What it says of the others is true, and may be believed.
+        self.book.tell([line for line in lines if self.tells(line)], "res", name, self.code, self.amounts)
         self._unsound(submission, lines, name, self.body(submission, rows, now_ms), now_ms)
 
     def _wrong_totals(self, submission: Submission, lines: list[Line], number: int, now_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.bank import json_format as form
 from tests.bank.book import Book, misname
@@ -82,12 +82,16 @@ class JsonDesk:
     def _repaired_ms(self, now_ms: int) -> int:
         return now_ms + self.book.programme.config.repair_seconds * 1000
 
-    def _hostile(self, submission: Submission, items: list[dict[str, object]], stranger: bool) -> None:
+    def _hostile(
+        self, submission: Submission, items: list[dict[str, object]], stranger: bool, true: Sequence[Line] = ()
+    ) -> None:
+        """A callback that nobody may believe, or not all of it: what it says of ``true`` lines is so."""
         number = self.book.ledger.next_artefact()
         event_id = f"evt_{number:06d}"
         body = form.event(event_id, submission.batch, items)
         parcel = Parcel(number, body, submission.n, once=True, stranger=stranger)
-        self._release(parcel, event_id, [], sound=False)
+        told = self.book.told(list(true), "callback", event_id, form.reason_code)
+        self._release(parcel, event_id, told, sound=False)
 
     # -- faults
 
@@ -121,5 +125,5 @@ class JsonDesk:
     def _unknown_reference(self, submission: Submission, lines: list[Line], now_ms: int) -> None:
         items = [form.item(line) for line in lines]
         items.append({**items[-1], "ref": misname(lines[-1].reference)})
-        self._hostile(submission, items, stranger=False)
+        self._hostile(submission, items, stranger=False, true=lines)
         self.book.report_later(submission, lines, self._repaired_ms(now_ms))
