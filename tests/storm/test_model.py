@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -12,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.storm.model.bugs import BUGS, Patch
 from tests.storm.model.machine import Payouts, Violation
 from tests.storm.model.scenes import SCENES, Scene
-from tests.storm.model.world import World
+from tests.storm.model.world import TABLES, World
 from tests.world.postgres import Server
 
 LONG = "STORM_MODEL_EXAMPLES" in os.environ  # `make storm-model`
@@ -83,3 +84,13 @@ def test_a_planted_bug_is_found(world: World, bug: Patch, capsys: pytest.Capture
             check(BOUND, Phase.generate)
     with capsys.disabled():
         print(f"\n{bug.__name__}: example {Payouts.examples}: {found.value}")
+
+
+async def test_an_example_begins_with_empty_books(database: str) -> None:
+    """Every table of the migrations is emptied between two examples, those that come with the next migration too."""
+    connection = await asyncpg.connect(database)
+    try:
+        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    finally:
+        await connection.close()
+    assert {row["tablename"] for row in rows} - {"schema_migrations"} == set(TABLES)

@@ -29,7 +29,7 @@ LEASE_SECONDS = 600  # longer than any example: leases end by ``leases_pass`` al
 TABLES = [
     *("batches", "batch_parts", "fundings", "refused_lines", "payouts", "submissions", "attempts", "evidence"),
     *("artefacts", "callback_events", "banks", "orders", "account_bindings", "notices", "outbox", "history", "leases"),
-    *("statements", "statement_entries", "statement_differences"),
+    *("statements", "statement_entries", "statement_differences", "moved_lines", "notice_parts"),
 ]
 # The history's trigger would refuse; it is in force again before anything else happens.
 RESET = "; ".join(
