@@ -138,7 +138,8 @@ def wait_until_held(world: Street) -> None:
 
 def test_an_unknown_outcome_is_found_out_and_never_sent_again(tmp_path: Path) -> None:
     """Every payout ends by an answer to a question, a file or a statement, or is held with a page; BR is 0."""
-    with Street(plan(tmp_path / "world")) as world:
+    world = Street(plan(tmp_path / "world"))
+    with world:
         run = Run(world, limit_seconds=LIMIT_SECONDS, await_notices=False)
         rested = asyncio.run(run.to_rest())
         wait_until_held(world)
@@ -186,7 +187,8 @@ def prove_that_it_was_bad(ledgers: Ledgers) -> None:
 @pytest.mark.skipif(not FULL, reason="a second world: make storm-row ROW=unknown_outcome")
 def test_a_build_that_sends_again_after_a_timeout_is_caught(tmp_path: Path) -> None:
     """The control: under the same programme, BR and the second payments rise."""
-    with Street(plan(tmp_path / "world"), bug="resend_on_timeout") as world:
+    world = Street(plan(tmp_path / "world"), bug="resend_on_timeout")
+    with world:
         counters = until_red(world)
     figure("R14", control="resend_on_timeout", counters=counters)
     assert counters["BR"] > 0
