@@ -26,7 +26,7 @@ from tests.storm.scale import FULL, SEED, figure, size
 from tests.world.demo import keep_metrics
 from tests.world.faults import Faults
 from tests.world.layout_banks import BANKS
-from tests.world.plan import HOUR, Plan
+from tests.world.plan import HOUR, SCALE, Plan
 from tests.world.processes import ChildError, run_apart
 from tests.world.report import check, conclude
 from tests.world.run import Run
@@ -36,6 +36,8 @@ LISTS = size(12, 100)
 LINES = size(16, 20)  # of a list: a quarter of it is a submission
 LEAST = size(3, 30)  # how often each fault has to be found in the ledgers
 TIMEOUTS_PERCENT = size(10, 25)  # of all that was taken; few draws stray further from the programme's thirty
+CLOCK = size(SCALE, SCALE // 3)  # business seconds in a real one: in the whole, a slow machine is in time as well
+LEASE_SECONDS = 15  # real: nobody dies here, and a lease that a busy machine loses would only slow it down
 LIMIT_SECONDS = size(150, 900)  # real; a bound for what is broken, not a promise
 LOOK_SECONDS = 3  # at a build that is to turn red
 # In the evening, so that the day's statement is soon there; results come long after it, where they come late.
@@ -85,6 +87,7 @@ def plan(directory: Path) -> Plan:
         directory=directory,
         lists=tuple(lists),
         seed=SEED,
+        scale=CLOCK,
         start=START,
         broker="best" if FULL else "embedded",
         faults=PROGRAMME,
@@ -93,7 +96,7 @@ def plan(directory: Path) -> Plan:
         settling_seconds=SETTLING_SECONDS,
         late_seconds=(600, 3 * HOUR),
         repair_seconds=REPAIR_SECONDS,
-        gateway={f"banks.{name}.settings": bank for name in BANKS},
+        gateway={"timing": {"lease_seconds": LEASE_SECONDS}, **{f"banks.{name}.settings": bank for name in BANKS}},
     )
     silent = {"accounts": {line(person, 1)["account"]: ["pending_for_ever"] for person in range(SILENT)}}
     return replace(drawn, profiles={name: {"programme": drawn.programme(name) | silent} for name in BANKS})
