@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from tests.world.desk_list import TITLES
 
@@ -18,6 +20,7 @@ _BIRTHDAYS = 20_000
 _BANKS = ("402881000015", "103881000011", "403881000017", "104881000012")
 _SURNAMES = "王李张刘陈杨赵黄周吴"
 _GIVEN = "伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def resident_id(person: int) -> str:
@@ -47,8 +50,11 @@ def line(person: int, number: int) -> dict[str, str]:
     }
 
 
-def write_lists(directory: Path, payouts: int, lines_per_batch: int = LINES_PER_BATCH) -> list[dict[str, Any]]:
-    """Lists of at most so many lines each; what a plan of the world wants to know of them."""
+def write_lists(
+    directory: Path, payouts: int, lines_per_batch: int = LINES_PER_BATCH, about: Mapping[str, str] = _NOTHING
+) -> list[dict[str, Any]]:
+    """Lists of at most so many lines each; what a plan of the world wants to know of them. ``about`` replaces members
+    of every header."""
     directory.mkdir(parents=True, exist_ok=True)
     lists = []
     titles = {field: title for title, field in TITLES.items()}
@@ -70,6 +76,7 @@ def write_lists(directory: Path, payouts: int, lines_per_batch: int = LINES_PER_
             "line_department": "659999-agriculture",
             "list_received_at": "2026-11-24T10:00:00+08:00",
             "funds_received_at": "2026-11-24T09:30:00+08:00",
+            **about,
         }
         (directory / f"{name}.json").write_text(json.dumps(header, ensure_ascii=False))
         lists.append({"list": str(directory / f"{name}.csv"), "header": str(directory / f"{name}.json")})

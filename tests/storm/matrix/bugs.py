@@ -1,12 +1,19 @@
-"""Three builds broken on purpose, planted into a gateway process by `build.py`: what misses one proves nothing."""
+"""Builds broken on purpose, planted into a gateway process by `build.py`: what misses one proves nothing.
+
+``BUGS`` are the controls of the matrix. ``MISCOUNTS`` are those of the conservation of money: each is wrong in the same
+way from the first page of its books on, so that the gateway comes to rest, agrees with itself, and finds nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gateway import metrics
+from gateway.intake import Intake
+from gateway.policy import Approved
 from gateway.receipts import Relay
 from tests.storm.model.bugs import commit_after_the_call, resend_on_timeout
 
@@ -29,11 +36,56 @@ def published_before_sent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Relay, "_drain_lane", drain_lane)
 
 
+Verdicts = list[tuple[Any, Any]]  # lines of a part, each with what is to become of it
+
+
+def _misjudge(patch: pytest.MonkeyPatch, alter: Callable[[Verdicts], Verdicts]) -> None:
+    """Let each part be judged as it should be, and something else be written down."""
+    judge = Intake._verdicts
+
+    async def verdicts(self: Intake, *asked: Any) -> Verdicts:
+        return alter(await judge(self, *asked))
+
+    patch.setattr(Intake, "_verdicts", verdicts)
+
+
+def line_left_out(patch: pytest.MonkeyPatch) -> None:
+    """The last line of each part never comes into the books."""
+    _misjudge(patch, lambda verdicts: verdicts[:-1])
+
+
+def paid_short(patch: pytest.MonkeyPatch) -> None:
+    """One line of each part is a fen short."""
+
+    def alter(verdicts: Verdicts) -> Verdicts:
+        (line, verdict), *others = verdicts
+        assert isinstance(verdict, Approved)
+        return [(line, verdict._replace(amount_fen=verdict.amount_fen - 1)), *others]
+
+    _misjudge(patch, alter)
+
+
+def amounts_exchanged(patch: pytest.MonkeyPatch) -> None:
+    """The first two lines of each part get each other's amount: every sum stays right."""
+
+    def alter(verdicts: Verdicts) -> Verdicts:
+        (line, one), (next_line, other), *others = verdicts
+        assert isinstance(one, Approved)
+        assert isinstance(other, Approved)
+        one, other = one._replace(amount_fen=other.amount_fen), other._replace(amount_fen=one.amount_fen)
+        return [(line, one), (next_line, other), *others]
+
+    _misjudge(patch, alter)
+
+
 BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     bug.__name__: bug for bug in (commit_after_the_call, resend_on_timeout, published_before_sent)
+}
+MISCOUNTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    bug.__name__: bug for bug in (amounts_exchanged, line_left_out, paid_short)
 }
 
 
 def plant(name: str) -> None:
     """Lay one bug over this process, for good."""
-    BUGS[name](pytest.MonkeyPatch())
+    (BUGS | MISCOUNTS)[name](pytest.MonkeyPatch())
