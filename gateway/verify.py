@@ -66,6 +66,14 @@ DEBITED = "STATEMENT:DEBIT"  # what stands in the place of a bank's code for wha
 PROBE_TRIES = 2  # a question may be repeated; a payment may not
 
 
+def unread(error: Exception) -> str:
+    """Why an artefact is set aside, without its content: only ``Unreadable`` promises not to quote it."""
+    if isinstance(error, Unreadable):
+        return str(error)[:200]
+    # What the contract's own types refuse is a ValueError; anything else is a mistake of the adapter's.
+    return "UNFIT" if isinstance(error, ValueError) else f"FAULT {type(error).__name__}"
+
+
 class Verify:
     """Asks, collects and listens."""
 
@@ -236,9 +244,8 @@ class Verify:
         try:
             evidence = list(adapter.parse(artefact))
             statement = adapter.statement(artefact) if isinstance(adapter, GivesStatements) else None
-        except (Unreadable, ValueError) as error:  # also what the contract's own types refuse
-            why = str(error)[:200] if isinstance(error, Unreadable) else "UNFIT"  # the other may quote the content
-            await self._keep(bank, artefact, quarantined=why)
+        except Exception as error:  # readers are pure: whatever one raises is about these bytes, and holds no others up
+            await self._keep(bank, artefact, quarantined=unread(error))
             return
         await self._keep(bank, artefact, quarantined=None)
         debits = [entry for entry in statement.entries if entry.booking is Booking.DEBIT] if statement else []

@@ -20,7 +20,7 @@ FIRST_KILL, LAST_KILL = 0.5, 24.0  # while the list is read, paid, answered, ret
 LIMIT_SECONDS = 240
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13, 14])
+@pytest.mark.parametrize("seed", [11, 12])
 def test_kill_minus_nine_in_the_middle_of_the_main_job_changes_no_outcome(tmp_path: Path, seed: int) -> None:
     """Six times kill -9 at random points and a restart: all comes to rest, and the checker counts zero of seven."""
     county = {"list": str(LIST), "header": str(LIST.with_suffix(".json")), "lines": LINES}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from adapters.contract import Evidence, Proof
+from adapters.contract import Artefact, Evidence, Proof
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited
 
@@ -82,5 +83,27 @@ async def test_an_amount_that_no_book_can_hold_sets_its_file_aside(gateway: Gate
     assert await gateway.buckets() == {"in_flight": 1}
     async with gateway.store.engine.connection() as connection:
         assert [r["quarantined"] for r in await connection.fetch("SELECT quarantined FROM artefacts")] == ["UNFIT"]
+    await gateway.answer(credited(gateway, 1))
+    assert await gateway.buckets() == {"credited": 1}
+
+
+@pytest.mark.parametrize("mistake", [KeyError("line"), ZeroDivisionError(), RecursionError(), AssertionError()])
+async def test_a_mistake_of_an_adapters_reader_sets_one_file_aside(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, mistake: Exception
+) -> None:
+    """A reader that falls over one file names its mistake there, and does not keep the files behind it waiting."""
+    await gateway.pay(1)
+    read = gateway.bank.parse
+
+    def fall_once(artefact: Artefact) -> Iterator[Evidence]:
+        monkeypatch.setattr(gateway.bank, "parse", read)
+        raise mistake
+
+    monkeypatch.setattr(gateway.bank, "parse", fall_once)
+    await gateway.answer(credited(gateway, 1))
+    assert await gateway.buckets() == {"in_flight": 1}
+    async with gateway.store.engine.connection() as connection:
+        aside = [row["quarantined"] for row in await connection.fetch("SELECT quarantined FROM artefacts")]
+    assert aside == [f"FAULT {type(mistake).__name__}"]
     await gateway.answer(credited(gateway, 1))
     assert await gateway.buckets() == {"credited": 1}

@@ -1,0 +1,112 @@
+"""What each rule of the pack bites and what it spares; read by semgrep, never imported or run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tenacity import AsyncRetrying
+
+from adapters.contract import Evidence, Proof
+
+
+async def personal_data(line: Any, log: Any, vault: Any, metric: Any) -> Any:
+    name = line.name.reveal()
+    # ruleid: personal-data-is-never-told
+    log.info("paid", beneficiary=name)
+    # ruleid: personal-data-is-never-told
+    metric.labels(line.account.reveal())
+    # ok: personal-data-is-never-told
+    log.info("paid", reference=line.reference, length=len(name))
+    if not name:
+        # ruleid: personal-data-is-never-told
+        raise ValueError(f"no such person: {line.id_no.reveal()}")
+    # ok: personal-data-is-never-told
+    return vault.seal(name.encode(), "payees")
+
+
+def secrets(key_file: Any, digest: Any, log: Any) -> Any:
+    key = key_file.read_bytes().strip()
+    # ruleid: secrets-are-never-told
+    log.debug("loaded", key=key)
+    if len(key) != 32:
+        # ruleid: secrets-are-never-told
+        raise ValueError(f"{key!r} is no key")
+    # ok: secrets-are-never-told
+    raise ValueError(f"{key_file} holds {len(key)} bytes")
+
+
+async def retried(adapter: Any, rendered: Any, wire: Any) -> Any:
+    async for attempt in AsyncRetrying():
+        with attempt:
+            # ruleid: paying-call-is-never-repeated
+            await adapter.submit(rendered, wire)
+            # ok: paying-call-is-never-repeated
+            await adapter.probe(rendered, wire)
+
+
+async def for_ever(adapter: Any, rendered: Any, wire: Any) -> Any:
+    while True:
+        try:
+            # ruleid: paying-call-is-never-repeated
+            return await adapter.submit(rendered, wire)
+        except OSError:
+            continue
+
+
+async def once(adapter: Any, submissions: Any, wire: Any) -> Any:
+    for rendered in submissions:
+        # ok: paying-call-is-never-repeated
+        await adapter.submit(rendered, wire)
+
+
+async def silence(wire: Any, rendered: Any) -> Any:
+    try:
+        answer = await wire.call(rendered.payload)
+    except TimeoutError:
+        # ruleid: silence-proves-nothing
+        return [Evidence(Proof.REJECTED, submission=rendered.submission)]
+    # ok: silence-proves-nothing
+    return [Evidence(Proof.REJECTED, submission=answer)]
+
+
+async def more_silence(wire: Any, rendered: Any) -> Any:
+    try:
+        await wire.call(rendered.payload)
+    except (ConnectionError, TimeoutError) as error:
+        # ruleid: silence-proves-nothing
+        return [Evidence(Proof.NOT_TAKEN, submission=rendered.submission, text=str(error))]
+
+
+async def doubt(wire: Any, rendered: Any) -> Any:
+    try:
+        await wire.call(rendered.payload)
+    except OSError:
+        # ok: silence-proves-nothing
+        return [Evidence(Proof.IN_DOUBT, submission=rendered.submission)]
+
+
+async def put_together(connection: Any, table: Any, reference: Any) -> Any:
+    # ruleid: sql-is-never-put-together
+    await connection.execute(f"TRUNCATE {table}")
+    # ruleid: sql-is-never-put-together
+    await connection.fetchrow(f"SELECT 1 FROM payouts WHERE reference = '{reference}'")
+    # ok: sql-is-never-put-together
+    await connection.fetchrow("find_payout", reference)
+
+
+def entities(etree: Any, content: Any) -> Any:
+    # ruleid: outside-xml-resolves-nothing
+    etree.fromstring(content)
+    # ruleid: outside-xml-resolves-nothing
+    loose = etree.XMLParser(no_network=True)
+    # ok: outside-xml-resolves-nothing
+    strict = etree.XMLParser(resolve_entities=False, no_network=True)
+    # ok: outside-xml-resolves-nothing
+    return etree.fromstring(content, strict), loose
+
+
+async def redirected(session: Any, url: Any, payload: Any) -> Any:
+    # ruleid: banks-do-not-redirect
+    await session.post(url, data=payload)
+    # ok: banks-do-not-redirect
+    await session.request("POST", url, data=payload, allow_redirects=False)
