@@ -57,8 +57,8 @@ def test_a_careless_encoder_is_caught(build: str, tmp_path: Path) -> None:
     for encoder in encoders(tmp_path):
         careless = dataclasses.replace(encoder, adapter=Careless(encoder.adapter, CARELESS[build]))
         found = send(careless, hostile_names(NAMES // 2, SEED))
-        caught[encoder.name] = sorted(found.altered)
-    figure("S5", control=build, altered=caught)
+        caught[encoder.name] = len(found.altered)
+    figure("S5", control=build, families_altered=caught)
     assert all(caught.values()), caught
 
 

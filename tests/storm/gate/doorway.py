@@ -76,7 +76,11 @@ class Doorway:
             for start in range(0, len(letters), _AT_ONCE):
                 sent = [
                     await producer.send(
-                        kafka.topic(_NAMES[one.topic]), one.value, partition=partition(), headers=list(one.headers)
+                        kafka.topic(_NAMES[one.topic]),
+                        one.value,
+                        key=b"gone" if one.value is None else None,
+                        partition=partition(),
+                        headers=list(one.headers),
                     )
                     for one in letters[start : start + _AT_ONCE]
                 ]

@@ -91,8 +91,10 @@ ALGORITHMS: Final[dict[str, Callable[[Draft], str]]] = {
 # -- bytes that changed after they were signed -------------------------------------------------------------------------
 
 FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.BATCH: ("issuer", "batch_id", "county", "programme", "period", "part", "lines", "amount", "name", "id_no")
-    + ("account", "bank_no", "quantity"),
+    Kind.BATCH: (
+        *("issuer", "batch_id", "county", "programme", "period", "part", "lines", "amount"),
+        *("name", "id_no", "account", "bank_no", "quantity"),
+    ),
     Kind.FUNDING: ("issuer", "funding_id", "batch_id", "amount", "received_at"),
     Kind.ORDER: ("issuer", "order_id", "kind", "batch_id", "line", "attempt", "details"),
 }

@@ -25,7 +25,7 @@ _MAY_CHANGE = ("outbox", "leases")  # the answers, and who is at work
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``unanswered`` got through, or fell silent; ``misnamed`` met another reason than its cause, or several answers."""
+    """``unanswered`` got through, or met silence; ``misnamed`` met another reason than its cause, or many answers."""
 
     letters: int
     unanswered: tuple[Named, ...]

@@ -11,7 +11,7 @@ from tests.world.desk_list import read_list
 
 LIST: Final = Path(__file__).parents[2] / "data" / "real_name_list" / "farmland_fertility_2026.csv"
 _COMMON: Final = "张王李赵刘陈杨黄周吴阿依古丽娜尔买提热合曼吐尔逊卜杜沙拉木江"
-_DOTS: Final = "·•‧∙⋅・･．.‐"  # noqa: RUF001  look-alikes are the point
+_DOTS: Final = "·•‧∙⋅・･．.‐"
 _RARE: Final = "珅瑋獆䶮㛃龴﨑㑳䲟䴖鿍鿎鿏犇骉"
 _BARS: Final = "珅瑋獆亅亇乀乆乣亖倈倐倸傏僼儀儅凐剕勀卄"  # many of these end in the byte of "|" or "\\" in GBK
 _COMBINING: Final = "\u0301\u0308\u0323\u20dd\u3099\u302a\ufe0f"

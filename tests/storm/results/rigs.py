@@ -215,10 +215,13 @@ class XmlRig(Rig):
             "mac_key_file": str(Certificates(folder).mac_key),
             "debit_accounts": ["6599990000000041"],
             "own_bank_numbers": [self.bank_no],
+            "submit_interval_milliseconds": 0,
             "probe_interval_milliseconds": 0,
+            "first_statement_days": 1,
         }
         self.adapter = XML.adapter(self.profile, XML.settings.model_validate(facts, context={"base": folder}))
         self._books = self.adapter.collect
+        self._read, self._cursor = list[Artefact](), ""
         self.spoil: Callable[[bytes], bytes] = bytes
         super().__init__()
 
@@ -232,7 +235,9 @@ class XmlRig(Rig):
         replies = [
             Artefact.of(f"{one.batch}.DF1002", self._reply("DF1002", self._items(one, one))) for one in self.submissions
         ]
-        return [*replies, *[artefact async for artefact, _ in self._books(Wire(self.answer), "")]]
+        async for artefact, self._cursor in self._books(Wire(self.answer), self._cursor):
+            self._read.append(artefact)
+        return replies + self._read
 
     def falsified(self, submission: Submission, other: Submission) -> dict[str, Artefact]:
         reference = submission.lines[0].reference
