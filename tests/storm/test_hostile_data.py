@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lxml import etree
@@ -16,6 +16,7 @@ from lxml import etree
 from adapters.banks.iso20022 import document
 from adapters.banks.iso20022 import wire as iso_form
 from adapters.banks.rcc_file import wire as rcc_form
+from adapters.contract import BankAdapter
 from tests.fuzz.targets import Target
 from tests.storm.hostile.encoders import Careless, encoders, send
 from tests.storm.hostile.names import hostile_names
@@ -55,7 +56,7 @@ def test_a_careless_encoder_is_caught(build: str, tmp_path: Path) -> None:
     """The controls: builds that help a name into the bank's alphabet pay people under names that nobody approved."""
     caught = {}
     for encoder in encoders(tmp_path):
-        careless = dataclasses.replace(encoder, adapter=Careless(encoder.adapter, CARELESS[build]))
+        careless = dataclasses.replace(encoder, adapter=cast("BankAdapter", Careless(encoder.adapter, CARELESS[build])))
         found = send(careless, hostile_names(NAMES // 2, SEED))
         caught[encoder.name] = len(found.altered)
     figure("S5", control=build, families_altered=caught)
@@ -90,7 +91,7 @@ def _with_entities(monkeypatch: pytest.MonkeyPatch) -> Target:
         return parser(**{**settings, "resolve_entities": True, "load_dtd": True})
 
     monkeypatch.setattr(document, "_decoded", unlooked)
-    monkeypatch.setattr(document.etree, "XMLPullParser", open_hearted)
+    monkeypatch.setattr(etree, "XMLPullParser", open_hearted)
     return READERS["iso20022.pain002"]
 
 

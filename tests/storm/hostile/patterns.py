@@ -260,7 +260,7 @@ def _example(node: Node) -> str:
         return "".join(_example(one) for one in children[0])
     letters = _letters(node, 0)
     plain = sorted(letter for letter in letters if letter.isalnum()) or sorted(letters)
-    return plain[0] if plain else ""
+    return str(plain[0]) if plain else ""
 
 
 def slowest(found: Found, lengths: Sequence[int], limit_seconds: float) -> tuple[float, int]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from adapters.contract import Artefact, CallbackRefused
@@ -53,7 +54,7 @@ async def opened(dsn: str, rig: Rig) -> AsyncIterator[Gateway]:
     store = Store(engine, "test", config.timing.lease_seconds)
     await store.submissions.ensure_banks([rig.profile])
     vault, key = Vault.of(parse_keys(fresh_key_file().encode())), SigningKey.generate("EdDSA")
-    calendar = kit.Path(reference.__file__).parents[1] / "deploy" / "reference" / "calendar.csv"
+    calendar = Path(reference.__file__).parents[1] / "deploy" / "reference" / "calendar.csv"
     tables = reference.load(kit.DATA / "programmes.csv", kit.DATA / "agreements.csv", calendar, "adapter_issue_banks")
     try:
         yield kit.assemble(store, rig.adapter, config, tables, kit.HandClock(), vault, key)
@@ -151,9 +152,9 @@ class Play:
                 " FROM attempts a JOIN submissions s USING (submission_id)"
             )
         found: Known = {}
-        for reference, own, shared, *facts in rows:
+        for name, own, shared, *facts in rows:
             state = effective(State(own) if own else None, State.__members__.get(shared, State.VOID))
-            found[reference] = (state, *facts)
+            found[name] = (state, *facts)
         return found
 
     def disagreements(self, states: Known) -> list[str]:

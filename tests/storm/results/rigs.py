@@ -235,8 +235,9 @@ class XmlRig(Rig):
         replies = [
             Artefact.of(f"{one.batch}.DF1002", self._reply("DF1002", self._items(one, one))) for one in self.submissions
         ]
-        async for artefact, self._cursor in self._books(Wire(self.answer), self._cursor):
+        async for artefact, cursor in self._books(Wire(self.answer), self._cursor):
             self._read.append(artefact)
+            self._cursor = cursor
         return replies + self._read
 
     def falsified(self, submission: Submission, other: Submission) -> dict[str, Artefact]:
@@ -332,4 +333,4 @@ class JsonRig(Rig):
         return Artefact.of(event, json_form.event(event, submission.batch, items))
 
 
-RIGS: Final[dict[str, type[Rig]]] = {rig.profile: rig for rig in (RccRig, XmlRig, JsonRig, IsoRig)}
+RIGS: Final[dict[str, Callable[..., Rig]]] = {rig.profile: rig for rig in (RccRig, XmlRig, JsonRig, IsoRig)}
