@@ -102,7 +102,7 @@ class Verdict:
 
 async def storm(database: str, kafka: Kafka) -> Verdict:
     chance = random.Random(SEED)
-    async with open_gateway(database) as gateway:
+    async with open_gateway(database, lease_seconds=kit.PATIENT_SECONDS) as gateway:
         known = [message for number in range(LISTS) for message in originals(gateway, number)]
         first = [message for message in known for _ in range(chance.randint(1, 5))]
         second = [message for message in known for _ in range(chance.randint(1, 5))]

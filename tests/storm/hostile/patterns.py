@@ -251,7 +251,7 @@ def _example(node: Node) -> str:
     """A short text that a node takes."""
     kind, value = node
     if kind in _REPEATS:
-        return "".join(_example(one) for one in value[2]) * max(value[0], 1 if value[1] else 0)
+        return "".join(_example(one) for one in value[2]) * int(max(value[0], 1 if value[1] else 0))
     if kind is op.BRANCH:
         return "".join(_example(one) for one in value[1][0])
     if kind in (op.ASSERT, op.ASSERT_NOT, op.AT, op.GROUPREF):
