@@ -7,7 +7,6 @@ import gzip
 import re
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,7 +17,7 @@ from adapters.banks.iso20022 import wire as iso_form
 from adapters.banks.rcc_file import wire as rcc_form
 from adapters.contract import BankAdapter
 from tests.fuzz.targets import Target
-from tests.storm.hostile.encoders import Careless, encoders, send
+from tests.storm.hostile.encoders import Careless, Encoder, encoders, send
 from tests.storm.hostile.names import hostile_names
 from tests.storm.hostile.patterns import Found, ambiguous, every_pattern, slowest
 from tests.storm.hostile.readers import blows, readers, strike
@@ -33,9 +32,14 @@ READERS = readers()
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-def test_every_name_arrives_as_it_was_or_is_refused(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def all_encoders(tmp_path_factory: pytest.TempPathFactory) -> list[Encoder]:
+    return list(encoders(tmp_path_factory.mktemp("encoders")))
+
+
+def test_every_name_arrives_as_it_was_or_is_refused(all_encoders: list[Encoder]) -> None:
     """Through each encoder and its bank's own reader: the same name, or a refused line with a clear reason."""
-    for encoder in encoders(tmp_path):
+    for encoder in all_encoders:
         found = send(encoder, hostile_names(NAMES, SEED))
         figure("S5", encoder=encoder.name, names=found.names, arrived=found.equal, refused=found.refused, altered=0)
         assert found.kept, found
@@ -52,10 +56,10 @@ CARELESS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("build", CARELESS)
-def test_a_careless_encoder_is_caught(build: str, tmp_path: Path) -> None:
+def test_a_careless_encoder_is_caught(build: str, all_encoders: list[Encoder]) -> None:
     """The controls: builds that help a name into the bank's alphabet pay people under names that nobody approved."""
     caught = {}
-    for encoder in encoders(tmp_path):
+    for encoder in all_encoders:
         careless = dataclasses.replace(encoder, adapter=cast("BankAdapter", Careless(encoder.adapter, CARELESS[build])))
         found = send(careless, hostile_names(NAMES // 2, SEED))
         caught[encoder.name] = len(found.altered)

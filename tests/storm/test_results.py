@@ -102,7 +102,9 @@ async def test_cut_answers_to_a_question_prove_nothing(database: str, make: Make
         await play.pay()
         before = await play.states()
         whole = len(rig.held.put(rig.held.scribe.question("DF1002", BATCHNO=rig.submissions[0].batch)).document)
-        for length in range(1, whole, max(1, 8 * EVERY // 37) * 4):
+        for length in range(
+            1, whole - 40, 4 * max(1, 8 * EVERY // 37)
+        ):  # the other list's answer may be a little shorter
             rig.spoil = lambda document, length=length: document[:length]  # type: ignore[misc]
             gateway.clock.forward(hours=1)
             await gateway.verify.probe(gateway.entry)
