@@ -88,7 +88,7 @@ Answers = Counter[tuple[str, str, str]]  # topic, the first digits of the digest
 
 
 async def _answers(gateway: Gateway) -> Answers:
-    return Counter((row["topic"], row["digest"][:16], row["reason"]) for row in await gateway.published("refusals"))
+    return Counter((row["topic"], row["digest"][:12], row["reason"]) for row in await gateway.published("refusals"))
 
 
 def _told(lines: io.StringIO) -> Answers:
@@ -107,7 +107,7 @@ def _compared(
     unanswered, misnamed = [], []
     late = []
     for name, reason, letter in named:
-        place = (INBOUND_TOPICS[letter.topic].value, hashlib.sha256(letter.value or b"").hexdigest()[:16])
+        place = (INBOUND_TOPICS[letter.topic].value, hashlib.sha256(letter.value or b"").hexdigest()[:12])
         if left[*place, reason]:
             left[*place, reason] -= 1
         else:
