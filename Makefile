@@ -68,6 +68,7 @@ storm-row: $(VENV)/.ready
 # Re-resolve the locks; needs `uv`. No lock names an index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra sm --extra smpp -c requirements.lock pyproject.toml -o requirements-extras.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra embedded --extra sm --extra smpp --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes tests/house/semgrep/requirements.in -o tests/house/semgrep/requirements.lock
 

@@ -31,12 +31,13 @@ from gateway.admin import Admin, Limits, Unavailable, UnknownSender
 from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import Bank, open_banks, settings_of
 from gateway.clock import Clock
-from gateway.config import Config, ConfigError, readable
+from gateway.config import Config, ConfigError, readable, unprotected
 from gateway.dispatch import Dispatch
 from gateway.failures import Failures
 from gateway.floors import demand_floors
 from gateway.intake import Intake
 from gateway.kafka import Inbox, Outlet
+from gateway.kafka_security import KafkaRefused, client_arguments
 from gateway.loop import Loop
 from gateway.notices import Notifier
 from gateway.privacy import KeyFileFault, load_keys
@@ -169,6 +170,8 @@ class App:
         await admin.start(http.host, http.port)
         metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
         log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
+        for what in unprotected(self._config):
+            log.warning("channel not protected", reason=what)
         outlet = Outlet(self._config.kafka)
         loop.add_signal_handler(signal.SIGHUP, self.renew_keys, outlet)
         try:
@@ -183,8 +186,11 @@ class App:
     def renew_keys(self, outlet: Outlet) -> bool:
         """SIGHUP: read the keys again, without a stop; whether they are used. With a fault the old ones stay in use."""
         try:
+            client_arguments(
+                self._config.kafka
+            )  # each client reads them again; asked here, so that all or none is used
             self._parts.renew(self._config)
-        except (KeyRingFault, KeyFileFault, OSError) as error:
+        except (KafkaRefused, KeyRingFault, KeyFileFault, OSError) as error:
             log.error("keys not renewed: the old ones stay in use", exc_info=error)
             return False
         outlet.renew()

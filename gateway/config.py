@@ -56,7 +56,7 @@ class GatewaySection(Section):
 class DatabaseSection(Section):
     """``dsn_file`` holds the DSN where it carries a password; exactly one of the two is given."""
 
-    dsn: str | None = None
+    dsn: str | None = Field(default=None, repr=False)
     dsn_file: Path | None = None
     max_connections: int = Field(default=8, ge=2, le=64)
 
@@ -219,6 +219,34 @@ def verifies_server(dsn: str) -> bool:
     places = said.get("host", parts.netloc.rpartition("@")[2].split(","))
     hosts = [re.sub(r":[0-9]+$", "", place) for place in places]
     return all(host in _LOOPBACK or host.startswith("/") or not host for host in hosts)
+
+
+def has_password(dsn: str | None) -> bool:
+    """Whether a DSN carries a password; so does one that nobody can take apart."""
+    try:
+        parts = urlsplit(dsn or "")
+        return parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError:
+        return True
+
+
+def unprotected(config: Config) -> list[str]:
+    """What is in the clear or taken on trust between us and our own servers, as `gateway check` and each start tell."""
+    found = []
+    kafka = getattr(config, "kafka", None)  # `gateway check` asks also where a section does not hold
+    if kafka is not None and not kafka.tls and not kafka.on_loopback:
+        found.append("kafka: signed lists and receipts travel unencrypted; set security_protocol")
+    if getattr(config, "database", None) is None:
+        return found
+    try:
+        verified = verifies_server(config.dsn())
+    except OSError:
+        verified = True  # a file that cannot be read is told by itself
+    if not verified:
+        found.append("database: whose server it is is not checked; add sslmode=verify-full and sslrootcert")
+    if has_password(config.database.dsn):
+        found.append("database.dsn carries a password in the open; put it into a file and name that as dsn_file")
+    return found
 
 
 def load(path: Path) -> Config:

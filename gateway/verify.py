@@ -297,6 +297,8 @@ class Verify:
         callback = bank.adapter.verify_callback(method, path, headers, body, self._clock.wall())
         digest = bytes.fromhex(callback.artefact.sha256)
         asked_at = self._clock.now()
+        if await self._store.evidence.seen_otherwise(bank.name, callback.event_id, digest):
+            raise CallbackRefused("REPLAYED")  # a known event with other content proves nothing, and is not read
         try:
             # Recorded before it is remembered: a crash in between makes a repeat, and repeats are no-ops.
             evidence = list(bank.adapter.parse(callback.artefact))

@@ -109,10 +109,7 @@ class Checked:
 
     def _check(self, config: Config) -> None:
         kafka = getattr(config, "kafka", None)  # not there when its section does not hold
-        if kafka is not None and not kafka.tls and not kafka.on_loopback:
-            self.warnings.append("kafka: signed lists and receipts travel unencrypted; set security_protocol")
-        if not _database_is_verified(config):
-            self.warnings.append("database: whose server it is is not checked; add sslmode=verify-full and sslrootcert")
+        self.warnings += configuration.unprotected(config)
         if kafka is not None:
             self._collect(lambda: client_arguments(kafka))
         if config.files is not None:
@@ -179,16 +176,6 @@ class Checked:
 
     def _note(self, faults: Any) -> None:
         self._faults.update(dict.fromkeys(faults))
-
-
-def _database_is_verified(config: Config) -> bool:
-    """False for a DSN that would take any server for ours; what cannot be read is told elsewhere."""
-    if getattr(config, "database", None) is None:
-        return True
-    try:
-        return configuration.verifies_server(config.dsn())
-    except OSError:
-        return True
 
 
 def _valid(model: type[M], sections: Mapping[str, object]) -> Iterator[tuple[str, M]]:

@@ -186,7 +186,7 @@ class Engine:
                 if not await connection.fetchval(sql("role_exists"), role):
                     raise StoreUnavailable(f"there is no role {role}: CREATE ROLE it first, with its password")
                 if not await connection.fetchval(sql("role_is_ordinary"), role):
-                    raise StoreUnavailable(f"{role} is a superuser or the owner of the books: no grant would bind it")
+                    raise StoreUnavailable(f"{role} is a superuser or an owner of the books: no grant would bind it")
                 await connection.execute(sql("name_role"), role)
                 for name in grants:
                     await connection.execute(sql(name))

@@ -95,12 +95,16 @@ class EvidenceBook:
         row = await self._engine.fetchrow("insert_artefact", bank, digest, name, sealed, at, quarantined)
         return row is not None
 
+    async def seen_otherwise(self, bank: str, event_id: str, digest: bytes) -> bool:
+        """Whether a callback's event came with other bytes before."""
+        row = await self._engine.fetchrow("callback_event", bank, event_id)
+        return row is not None and bytes(row["digest"]) != digest
+
     async def first_seen(self, bank: str, event_id: str, digest: bytes, at: dt.datetime) -> bool:
         """Remember a callback's event; False for a repeat. ValueError when the event came with other bytes before."""
         if await self._engine.fetchrow("insert_callback_event", bank, event_id, digest, at) is not None:
             return True
-        row = await self._engine.fetchrow("callback_event", bank, event_id)
-        if row is not None and bytes(row["digest"]) != digest:
+        if await self.seen_otherwise(bank, event_id, digest):
             raise ValueError("an event came again with other content")
         return False
 

@@ -1,4 +1,6 @@
-"""Writes ``deploy/sbom.cdx.json``: what runs in production, as CycloneDX, from the hash-checked lock and nothing else.
+"""Writes ``deploy/sbom.cdx.json``: what runs in production, as CycloneDX, from the hash-checked locks and nothing else.
+
+What only the extras need (SM2, SMPP) has the scope "optional".
 
 Deterministic, so that a test can say that it is current: no time, and a serial number that follows from the lock.
 """
@@ -8,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +24,21 @@ _HASH = re.compile(r"^\s+--hash=sha256:([0-9a-f]{64})\b")
 _VIA = re.compile(r"^\s+#\s+(?:via\s+)?([a-z0-9][a-z0-9._-]*)(?:\s+\(.*\))?$")
 
 
-def bill(lock: str) -> dict[str, Any]:
-    """The bill of a lock file's text; ValueError when a pin has no hash."""
+def bill(lock: str, required: Collection[str], version: str) -> dict[str, Any]:
+    """The bill of a lock file's text, of which some pins are ``required``; ValueError when a pin has no hash."""
     components: list[dict[str, Any]] = []
     needed_by: dict[str, list[str]] = {}
     for line in lock.splitlines():
         if match := _PIN.match(line):
-            name, version, marker = match.groups()
-            purl = f"pkg:pypi/{name}@{version}"
+            name, pinned, marker = match.groups()
+            purl = f"pkg:pypi/{name}@{pinned}"
             component: dict[str, Any] = {
                 "type": "library",
                 "bom-ref": purl,
                 "name": name,
-                "version": version,
+                "version": pinned,
                 "purl": purl,
+                "scope": "required" if name in required else "optional",
                 "hashes": [],
             }
             if marker:
@@ -56,15 +61,23 @@ def bill(lock: str) -> dict[str, Any]:
         "specVersion": "1.6",
         "serialNumber": f"urn:uuid:{uuid.UUID(bytes=hashlib.sha256(lock.encode()).digest()[:16], version=4)}",
         "version": 1,
-        "metadata": {"component": {"type": "application", "bom-ref": PROJECT, "name": PROJECT}},
+        "metadata": {"component": {"type": "application", "bom-ref": PROJECT, "name": PROJECT, "version": version}},
         "components": components,
         "dependencies": [{"ref": ref, "dependsOn": sorted(graph[ref])} for ref in sorted(graph)],
     }
 
 
+def pins(lock: str) -> set[str]:
+    """The names that a lock pins."""
+    return {match[1] for line in lock.splitlines() if (match := _PIN.match(line))}
+
+
 def text() -> str:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    return json.dumps(bill(lock), indent=1) + "\n"
+    required, everything = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-extras.lock")
+    )
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    return json.dumps(bill(everything, pins(required), version), indent=1) + "\n"
 
 
 def main() -> None:

@@ -9,7 +9,10 @@ import pytest
 from tests.house.rules import MORE_BAD, RULES, Rule
 from tests.house.tree import ROOT, Module, modules, texts
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = (
+    *("requirements.lock", "requirements-extras.lock", "requirements-dev.lock"),
+    "tests/house/semgrep/requirements.lock",
+)
 # Spelled with classes, so that this file does not hold what no file may hold.
 MACHINE_PATH = re.compile(r"(?<![A-Za-z0-9_.$}])/(?:wor[k]|far[m]|roo[t]|hom[e]|User[s])/")
 INDEX_HOST = re.compile(r"pypi[.]org|pythonhosted[.]org")

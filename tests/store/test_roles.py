@@ -157,10 +157,29 @@ async def test_a_role_that_nothing_binds_is_not_granted_anything(roles: Roles) -
         assert await engine.may_change_history()
         with pytest.raises(StoreUnavailable, match="there is no role"):
             await engine.grant(gateway_role="nobody_here", auditor_role=None)
-        with pytest.raises(StoreUnavailable, match="superuser or the owner"):
+        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
             await engine.grant(gateway_role="postgres", auditor_role=None)
     finally:
         await engine.close()
+
+
+@pytest.mark.parametrize("what", ["DATABASE", "SCHEMA"])
+async def test_a_role_that_owns_what_the_books_lie_in_is_not_granted_anything(
+    postgres: Server, roles: Roles, what: str
+) -> None:
+    """Who owns the database or the schema can drop the history that he may not change: refused, and told at start."""
+    gateway, _ = roles.names
+    name = urlsplit(roles.owner).path.strip("/") if what == "DATABASE" else "public"
+    await execute(roles.owner, f'ALTER {what} "{name}" OWNER TO "{gateway}"')
+    owner, bound = [await Engine.open(dsn, max_connections=1) for dsn in (roles.owner, roles.gateway)]
+    try:
+        assert await bound.may_change_history()
+        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
+            await owner.grant(gateway_role=gateway)
+    finally:
+        await owner.close()
+        await bound.close()
+        await execute(roles.owner, f'ALTER {what} "{name}" OWNER TO "{urlsplit(roles.owner).username}"')
 
 
 async def test_the_owner_s_reach_shows_that_the_refusals_are_the_role_s(roles: Roles) -> None:

@@ -110,8 +110,8 @@ async def test_an_approval_key_is_added_and_revoked_without_a_stop(gateway: Gate
         ring.verify(part[1], part[0], Kind.BATCH, gateway.clock.now())
 
 
-@pytest.mark.parametrize("broken", ["approval", "privacy"])
-async def test_with_a_fault_in_one_file_neither_is_taken(gateway: Gateway, tmp_path: Path, broken: str) -> None:
+@pytest.mark.parametrize("broken", ["approval", "privacy", "kafka"])
+async def test_with_a_fault_in_one_file_none_is_taken(gateway: Gateway, tmp_path: Path, broken: str) -> None:
     """SIGHUP is all or nothing: the process says that it keeps the old keys, and does."""
     text = fresh_key_file()
     entry = approval(gateway.key)._entries["finance-1"]
@@ -124,15 +124,28 @@ async def test_with_a_fault_in_one_file_neither_is_taken(gateway: Gateway, tmp_p
     approvals.write_text(json.dumps({"keys": [] if broken == "approval" else [sound]}))
     privacy.write_text(fresh_key_file() if broken == "privacy" else with_key(text, "k2", active=True))
     files = gateway.config.files.model_copy(update={"approval_keys": approvals, "privacy_keys": privacy})
-    config = gateway.config.model_copy(update={"files": files})
+    password = tmp_path / "kafka.password"
+    password.write_text("" if broken == "kafka" else "long enough")
+    section = gateway.config.kafka.model_copy(
+        update={
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "SCRAM-SHA-256",
+            "sasl_username": "gateway",
+            "sasl_password_file": password,
+        }
+    )
+    config = gateway.config.model_copy(update={"files": files, "kafka": section})
     parts = Parts.__new__(Parts)
     parts.vault, parts.keyring = Vault.of(parse_keys(text.encode())), KeyRing([entry])
     held = (parts.vault._keys, parts.keyring._entries)
     app = App(config, parts)
-    assert app.renew_keys(Outlet(config.kafka)) is False
+    outlet = Outlet(config.kafka)
+    assert app.renew_keys(outlet) is False
+    assert not outlet._renew
     assert (parts.vault._keys, parts.keyring._entries) == held
     approvals.write_text(json.dumps({"keys": [sound]}))
     privacy.write_text(with_key(text, "k2", active=True))
+    password.write_text("long enough")
     assert app.renew_keys(Outlet(config.kafka)) is True
     assert parts.vault._keys is not None
     assert parts.vault._keys.active == "k2"

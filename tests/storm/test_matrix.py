@@ -17,7 +17,7 @@ from tests.storm.matrix import __main__ as matrix
 from tests.storm.matrix import controls
 from tests.storm.matrix.bugs import BUGS
 from tests.storm.matrix.cells import CELLS, KILLS, named
-from tests.storm.matrix.play import Result, missing, total
+from tests.storm.matrix.play import Result, idle, missing, total
 from tests.storm.matrix.recovery import Life, p99, recovery
 from tests.storm.matrix.troubles import TROUBLES
 from tests.world.processes import PROJECT
@@ -58,6 +58,15 @@ def test_every_proof_names_a_fault_that_a_bank_of_the_cell_can_have() -> None:
 def test_a_fault_that_did_not_fire_makes_its_cell_red(cell: str, fired: int, proof: dict[str, int], red: bool) -> None:
     """Each named fault must have fired at least once, and all of them, or the trouble, the least that the cell asks."""
     assert bool(missing(named(cell), fired, proof)) is red
+
+
+@pytest.mark.parametrize(
+    ("credited", "kills", "recoveries", "red"),
+    [(400, 20, 18, False), (0, 20, 18, True), (400, 20, 0, True), (400, 20, 9, True), (400, 0, 0, False)],
+)
+def test_a_world_in_which_nothing_happens_proves_nothing(credited: int, kills: int, recoveries: int, red: bool) -> None:
+    """Zero counters of a gateway that pays nobody, or of kills after which nobody looked, are no verdict."""
+    assert bool(idle(credited, kills, recoveries)) is red
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,116 @@ def a_refused_line_paid(history: History) -> None:
     history.move(history.send(9, "REF9"))
 
 
+def told_as_cancelled_and_credited(history: History) -> None:
+    history.items.append(item(10))
+    history.publish("batch", second_batch(history, "B-2", [item(10)]))
+    history.publish("funding", funding("B-2"))
+    sent = history.send(10, "REF10")
+    history.publish("order", recall("B-2"))
+    history.tell(10, 1, "cancelled", "REF10", batch="B-2")
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+
+
+def a_person_in_two_lists_paid_by_both(history: History) -> None:
+    told_as_cancelled_and_credited(history)
+    history.publish("batch", second_batch(history, "B-3", [item(10)]))
+    history.publish("funding", funding("B-3"))
+    sent = history.send(10, "REF10C")
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(10, 1, "credited", "REF10C", batch="B-3")
+
+
+def sent_again_on_a_refusal_that_was_never_read(history: History) -> None:
+    sent = history.send(4, "REF4B")
+    history.answer(sent, "NOT_TAKEN", whole=True, channel="file", artefact="F1")
+    history.send(4, "REF4B", batch=sent.batch)
+
+
+def sent_again_after_a_bank_lost_what_it_had_acknowledged(history: History) -> None:
+    sent = history.send(4, "REF4B")
+    history.answer(sent, "RECEIVED", whole=True)
+    history.answer(sent, "ABSENT", whole=True)
+    history.send(4, "REF4B", batch=sent.batch)
+
+
+def one_credit_told_twice(history: History) -> None:
+    history.tell(1, 2, "credited", "REF1")
+
+
+def an_attempt_that_nobody_ordered(history: History) -> None:
+    history.tell(4, 2, "failed", "REF4", reason="ACCOUNT_CLOSED")
+
+
+def told_as_not_executed_and_credited(history: History) -> None:
+    history.order("REISSUE", 4, 1)
+    sent = history.send(4, "REF4B")
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(4, 2, "failed", "REF4B", reason="NOT_EXECUTED")
+
+
+def failed_and_no_bank_said_so(history: History) -> None:
+    history.order("REISSUE", 4, 1)
+    history.send(4, "REF4B", plan="pending_for_ever")
+    history.tell(4, 2, "failed", "REF4B", reason="ACCOUNT_CLOSED")
+
+
+def failed_at_the_bank_and_never_sent(history: History) -> None:
+    history.order("REISSUE", 4, 1)
+    history.tell(4, 2, "failed", reason="ACCOUNT_CLOSED")
+
+
+def order_refused_for_nothing(history: History) -> None:
+    history.refuse(history.order("REISSUE", 4, 1), "NOT_FAILED")
+
+
+def paid_by_another_bank(history: History) -> None:
+    history.order("REISSUE", 4, 1, {"bank_no": "103881000011"})
+    history.paid(4, "REF4B", 2)
+
+
+def a_refused_line_answered_with_another_reason(history: History) -> None:
+    history.chunks = [chunk.replace("OUT_OF_SCOPE", "ID_INVALID") for chunk in history.chunks]
+
+
+def a_refused_line_answered_with_another_amount(history: History) -> None:
+    history.chunks = [chunk.replace('"amount": "100.09"', '"amount": "0.09"') for chunk in history.chunks]
+
+
+def recall(batch: str) -> dict[str, Any]:
+    return {
+        "schema": "payout.order/v1",
+        "issuer": "659999-finance",
+        "order_id": f"R-{batch}",
+        "kind": "RECALL",
+        "batch_id": batch,
+        "line": None,
+        "attempt": None,
+        "document_no": "3",
+        "details": None,
+    }
+
+
+def paid_before_the_money_was_confirmed(history: History) -> None:
+    history.items.append(item(10))
+    history.publish("batch", second_batch(history, "B-2", [item(10)]))
+    sent = history.send(10, "REF10")
+    history.publish("funding", funding("B-2"))
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(10, 1, "credited", "REF10", batch="B-2")
+
+
+def paid_again_before_the_order(history: History) -> None:
+    sent = history.send(4, "REF4B")
+    history.order("REISSUE", 4, 1)
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(4, 2, "credited", "REF4B")
+
+
 def second_batch(history: History, batch: str, items: list[dict[str, str]]) -> dict[str, object]:
     first = json.loads((history.inputs / "00000001.batch").read_bytes())
     return {**first, "batch_id": batch, "lines": len(items), "amount": items[0]["amount"], "items": items}
@@ -161,10 +271,25 @@ def funding(batch: str) -> dict[str, str]:
         ("BR", credited_again_by_a_blind_resend),
         ("BR", sent_again_in_doubt),
         ("BR", sent_again_after_not_found_too_early),
+        ("DP", a_person_in_two_lists_paid_by_both),
+        ("MP", order_refused_for_nothing),
+        ("AC", paid_by_another_bank),
+        ("RX", told_as_cancelled_and_credited),
+        ("RX", one_credit_told_twice),
+        ("RX", an_attempt_that_nobody_ordered),
+        ("RX", told_as_not_executed_and_credited),
+        ("RX", failed_and_no_bank_said_so),
+        ("RX", failed_at_the_bank_and_never_sent),
+        ("RX", a_refused_line_answered_with_another_reason),
+        ("RX", a_refused_line_answered_with_another_amount),
+        ("BR", sent_again_on_a_refusal_that_was_never_read),
+        ("BR", sent_again_after_a_bank_lost_what_it_had_acknowledged),
         ("UB", reissued_without_an_order),
         ("UB", paid_without_funds),
         ("UB", paid_without_a_signature),
         ("UB", a_refused_line_paid),
+        ("UB", paid_before_the_money_was_confirmed),
+        ("UB", paid_again_before_the_order),
     ],
 )
 def test_one_planted_fault_turns_its_counter_red(
@@ -176,6 +301,20 @@ def test_one_planted_fault_turns_its_counter_red(
     status, summary, printed = history.check()
     assert summary["counters"][counter] > 0, printed
     assert status == 1
+
+
+def test_a_world_in_which_nothing_was_approved_proves_nothing(tmp_path: Path) -> None:
+    """Counters of nothing are zero, and no clean result."""
+    status, summary, _ = History(tmp_path, [item(1)]).check()
+    assert (status, summary["counters"]) == (1, ZERO)
+    assert summary["problems"] == ["nothing was approved: there is nothing to count"]
+
+
+def test_what_the_gateway_cannot_write_for_a_bank_fails_without_being_sent(tmp_path: Path) -> None:
+    """A name that a bank's encoding does not hold: no bank has to say so."""
+    history = fresh(tmp_path)
+    history.tell(1, 1, "failed", reason="NAME_NOT_ENCODABLE")
+    assert history.check()[1]["counters"] == ZERO
 
 
 def test_what_is_not_at_rest_may_still_owe_but_not_do_wrong(tmp_path: Path) -> None:
@@ -236,8 +375,7 @@ def test_a_corrected_id_still_belongs_to_its_payout(tmp_path: Path) -> None:
 def test_a_refused_order_changes_nothing(tmp_path: Path) -> None:
     """An order that was answered with a refusal gives no right to pay and no new details."""
     history = fresh(tmp_path)
-    history.order("REISSUE", 1, 1, {"account": "6299990000000990001"})
-    history.refusals.append(json.dumps({"order_id": "O-2", "reason": "NOT_FAILED"}))
+    history.refuse(history.order("REISSUE", 1, 1, {"account": "6299990000000990001"}), "NOT_FAILED")
     history.paid(1, "REF1")
     assert history.check()[1]["counters"] == ZERO
 

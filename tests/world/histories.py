@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
+import hashlib
 import io
 import json
 import sqlite3
@@ -104,7 +106,9 @@ class History:
         (self.inputs / "keys.json").write_text(json.dumps({"keys": [entry]}))
         for table in ("agreements.csv", "programmes.csv"):
             (self.inputs / table).write_bytes((DATA / table).read_bytes())
-        self.database = sqlite3.connect(self.directory / "ledger.sqlite", isolation_level=None)
+        self.ledger = self.directory / "rcc_file" / "ledger.sqlite"  # the bank that the lines' number belongs to
+        self.ledger.parent.mkdir()
+        self.database = sqlite3.connect(self.ledger, isolation_level=None)
         for name, columns in TABLES.items():
             self.database.execute(f"CREATE TABLE {name} ({columns})")
 
@@ -113,7 +117,8 @@ class History:
         self.ticks += 1
         return self.ticks, START_MS + self.ticks * 60_000, START_MS + self.ticks * 1000
 
-    def publish(self, kind: str, document: dict[str, Any], *, signed: bool = True) -> None:
+    def publish(self, kind: str, document: dict[str, Any], *, signed: bool = True) -> str:
+        """Returns the SHA-256 of the message, by which a refusal names it."""
         self.messages += 1
         _, at_ms, wall_ms = self.tick()
         raw = json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
@@ -124,6 +129,11 @@ class History:
         stem = self.inputs / f"{self.messages:08d}"
         stem.with_suffix(f".{kind}").write_bytes(raw)
         stem.with_suffix(".json").write_text(json.dumps({"kind": kind, "jws": jws, "at_ms": at_ms, "wall_ms": wall_ms}))
+        return hashlib.sha256(raw).hexdigest()
+
+    def refuse(self, order: str, reason: str) -> None:
+        """The gateway refuses an order, named by its digest."""
+        self.refusals.append(json.dumps({"order_id": "O", "digest": order, "reason": reason}))
 
     def approve(self, *, funds: str = "99999.00", signed: bool = True, batch: str = BATCH) -> None:
         fen = [_written(each["amount"]) for each in self.items]
@@ -162,8 +172,8 @@ class History:
                 },
             )
 
-    def order(self, kind: str, line: int, attempt: int, details: dict[str, str] | None = None) -> None:
-        self.publish(
+    def order(self, kind: str, line: int, attempt: int, details: dict[str, str] | None = None) -> str:
+        return self.publish(
             "order",
             {
                 "schema": "payout.order/v1",
@@ -250,11 +260,14 @@ class History:
         self.answer(sent, "RETURNED")
         self.tell(sent.line, attempt, "returned", sent.reference, reason="RETURNED_AFTER_CREDIT")
 
-    def tell(self, line: int, attempt: int, outcome: str, reference: str = "", **changes: Any) -> str:
+    def tell(
+        self, line: int, attempt: int, outcome: str, reference: str = "", batch: str = BATCH, **changes: Any
+    ) -> str:
         """One receipt in a record of its own; returns the record's text, so that it can be repeated."""
         listed = next(each for each in self.items if each["line"] == line)
+        _, at_ms, _ = self.tick()
         receipt = {
-            "receipt_id": f"1-{line}/{attempt}/{outcome}",
+            "receipt_id": f"{1 if batch == BATCH else batch}-{line}/{attempt}/{outcome}",
             "line": line,
             "payout_id": f"1-{line}" if attempt else None,
             "attempt": attempt,
@@ -263,13 +276,14 @@ class History:
             "amount": listed["amount"],
             "late": False,
             "reference": reference or None,
+            "final_at": dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).isoformat(),
             **changes,
         }
         chunk = {
             "schema": "payout.receipts/v1",
             "message_id": f"r-{len(self.chunks)}",
             "issuer": ISSUER,
-            "batch_id": BATCH,
+            "batch_id": batch,
             "receipts": [receipt],
         }
         self.chunks.append(json.dumps(chunk))
@@ -293,7 +307,7 @@ class History:
         for name, values in (("receipts", self.chunks), ("reports", self.reports), ("refusals", self.refusals)):
             lines = [json.dumps({"topic": name, "partition": 0, "offset": n, "value": v}) for n, v in enumerate(values)]
             (self.directory / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        asked = ["--inputs", self.inputs, "--ledger", self.directory / "ledger.sqlite"]
+        asked = ["--inputs", self.inputs, "--ledger", self.ledger]
         for name in ("receipts", "reports", "refusals"):
             asked += [f"--{name}", self.directory / f"{name}.jsonl"]
         printed = io.StringIO()

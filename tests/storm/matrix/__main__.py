@@ -36,17 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = len(cells) * (QUICK_SECONDS if asked.quick else CELL_SECONDS) + len(broken) * CONTROL_SECONDS
     report.say_what_comes(len(cells), len(broken), kills, asked.seed, broker, seconds // 60 + 1)
     results: list[Result] = []
+    skipped: list[str] = []
     for cell in cells:
         if cell.needs_kafka and not broker.limits.several_consumers:
             report.say_skipped(cell, broker.limits.reason)
+            skipped.append(cell.name)
             continue
         results.append(play(cell, seed=asked.seed, kills=kills))
         report.say_result(results[-1], asked.seed)
     red = [controls.run(control, asked.seed) for control in broken]
     report.say_controls(red)
     figures = total(results) | {"controls_red": f"{sum(one.red for one in red)}/{len(red)}"}
+    if skipped:
+        figures["skipped"] = skipped
     good = all(not result.faults for result in results) and all(one.red for one in red)
-    report.say_verdict(results, red)
+    report.say_verdict(results, red, skipped)
     print(json.dumps(figures), flush=True)
     return 0 if good else 1
 

@@ -124,6 +124,7 @@ def judge(result: Result, storm: Storm, rested: bool) -> None:
     if outcome.faults:
         result.timeline = outcome.checker
     result.recoveries = storm.observer.recoveries()
+    result.faults += idle(outcome.summary["credited"], storm.kills, len(result.recoveries))
     result.proof = dict(faults_fired(storm.world, storm.cell.proof))
     if storm.ended_alone:
         result.notes.append(f"{storm.ended_alone} ended by itself (75) and was started again")
@@ -132,6 +133,14 @@ def judge(result: Result, storm: Storm, rested: bool) -> None:
         slowest = ", ".join(f"{seconds:.1f}" for seconds in sorted(result.recoveries)[-5:])
         result.notes.append(f"slowest recoveries: {slowest} s of {len(result.recoveries)}")
         result.faults.append(f"recovery p99 is {result.recovery_p99:.1f} s, not within {BOUND_SECONDS} s")
+
+
+def idle(credited: int, kills: int, recoveries: int) -> list[str]:
+    """Why nothing is proved: counters of nothing are zero as well."""
+    faults = [] if credited else ["nobody was credited"]
+    if recoveries * 2 < kills:
+        faults.append(f"{recoveries} recoveries were seen after {kills} kills")
+    return faults
 
 
 def missing(cell: Cell, fired: int, proof: dict[str, int]) -> list[str]:

@@ -61,7 +61,7 @@ def say_controls(verdicts: Sequence[Verdict]) -> None:
             say(f"    FAULT: a build that is broken on purpose passed: {one.why_not}")
 
 
-def say_verdict(results: Sequence[Result], verdicts: Sequence[Verdict]) -> None:
+def say_verdict(results: Sequence[Result], verdicts: Sequence[Verdict], skipped: Sequence[str]) -> None:
     """The one line that a summary of a run should show."""
     failed = [result.cell for result in results if result.faults]
     green = [one.bug for one in verdicts if not one.red]
@@ -75,4 +75,6 @@ def say_verdict(results: Sequence[Result], verdicts: Sequence[Verdict]) -> None:
         parts.append(f"{len(results)} cells clean through {kills} kills, recovery within {BOUND_SECONDS} s")
     if verdicts:
         parts.append(f"{len(verdicts)} of {len(verdicts)} sabotaged builds caught")
+    if skipped:
+        parts.append(f"NOT PLAYED: {', '.join(skipped)}")
     say(f"storm: {'; '.join(parts)}")

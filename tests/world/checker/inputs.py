@@ -9,6 +9,7 @@ one), and beside them ``keys.json``, ``agreements.csv``, ``programmes.csv`` and,
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Message:
     raw: bytes
     document: dict[str, Any]
     at_ms: int
+    wall_ms: int  # real; written down before the message was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class Order:
     attempt: int
     details: Mapping[str, str]
     at_ms: int
+    wall_ms: int
+    digest: str
+    fit: bool  # whether a payout can be paid with what it corrects
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class Payout:
     details: Details
     refused: str
     orders: list[Order] = field(default_factory=list)
+    written: str = ""  # the amount as the list has it
     purpose: str = ""  # the words for the programme that a bank is told
 
     @property
@@ -98,7 +104,9 @@ class Batch:
     key: BatchKey
     payouts: dict[int, Payout]
     completed_ms: int
+    completed_wall_ms: int
     funded: bool = False
+    funded_wall_ms: int = 0  # when the confirmation that made it enough was published
     recalls: int = 0
 
     @property
@@ -114,6 +122,7 @@ class Inputs:
     personal: set[str]
     published: int
     valid: int
+    routes: Mapping[str, str]  # a bank's number -> who pays its accounts
 
 
 def read(directory: Path, *, cancelled: Collection[tuple[BatchKey, int]] = (), tables: Tables | None = None) -> Inputs:
@@ -134,13 +143,13 @@ def read(directory: Path, *, cancelled: Collection[tuple[BatchKey, int]] = (), t
         except NotSignedError:
             continue
         if document is not None and document["issuer"] == issuer:
-            valid.append(Message(number, kind, raw, document, about["at_ms"]))
+            valid.append(Message(number, kind, raw, document, about["at_ms"], about["wall_ms"]))
     for account, _ in tables.accounts.values():
         personal.add(account)
     batches = _batches([message for message in valid if message.kind == "batch"], tables, set(cancelled))
     _fund(batches, [message for message in valid if message.kind == "funding"])
     _order(batches, [message for message in valid if message.kind == "order"])
-    return Inputs(batches, personal, published, len(valid))
+    return Inputs(batches, personal, published, len(valid), tables.routes)
 
 
 def _messages(directory: Path) -> Iterator[tuple[int, str, bytes, dict[str, Any]]]:
@@ -243,24 +252,29 @@ def _judge(key: BatchKey, head: Mapping[str, Any], parts: list[Message], tables:
             lines.fen(item["amount"]) or 0,
             details,
             refused,
+            written=item["amount"],
             purpose=tables.programmes[head["programme"]],
         )
-    return Batch(key, payouts, completed_ms)
+    return Batch(key, payouts, completed_ms, max(part.wall_ms for part in parts))
 
 
 def _fund(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
     """A batch is funded when its distinct confirmations cover its approved lines."""
-    confirmed: dict[tuple[str, str], tuple[BatchKey, int]] = {}
+    confirmed: dict[tuple[str, str], tuple[BatchKey, int, int]] = {}
     for message in messages:
         document = message.document
         amount = (
             int(document["amount"].replace(".", "")) if re.fullmatch("[0-9]+[.][0-9]{2}", document["amount"]) else 0
         )
         key = (document["issuer"], document["batch_id"])
-        confirmed.setdefault((document["issuer"], document["funding_id"]), (key, amount))
+        confirmed.setdefault((document["issuer"], document["funding_id"]), (key, amount, message.wall_ms))
     for key, batch in batches.items():
-        money = sum(amount for of, amount in confirmed.values() if of == key)
-        batch.funded = money >= sum(payout.amount_fen for payout in batch.approved)
+        missing = sum(payout.amount_fen for payout in batch.approved)
+        for of, amount, wall_ms in confirmed.values():
+            if of == key and missing > 0:
+                missing -= amount
+                batch.funded_wall_ms = wall_ms
+        batch.funded = missing <= 0
 
 
 def _order(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
@@ -280,6 +294,15 @@ def _order(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
             changes = {name: value for name, value in (document["details"] or {}).items() if value is not None}
             payout.orders.append(
                 Order(
-                    document["order_id"], message.number, document["kind"], document["attempt"], changes, message.at_ms
+                    document["order_id"],
+                    message.number,
+                    document["kind"],
+                    document["attempt"],
+                    changes,
+                    message.at_ms,
+                    message.wall_ms,
+                    hashlib.sha256(message.raw).hexdigest(),
+                    # Nothing that could make it unfit is corrected.
+                    not changes,
                 )
             )

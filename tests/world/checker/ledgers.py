@@ -7,12 +7,13 @@ the one that `tests/bank/README.md` documents, read here by hand.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 # The line statuses after which a payout may travel again.
 CLEARS_LINE = frozenset({"REJECTED", "RETURNED", "ABSENT", "NOT_TAKEN"})
+HAS_IT = frozenset({"RECEIVED", "IN_PROCESS", "ACCEPTED"})
 AT_ONCE = frozenset({"reply", "query"})  # channels whose answer is delivered as it is given
 
 
@@ -92,6 +93,7 @@ class Ledgers:
     whole: dict[tuple[int, str], list[Answer]] = field(default_factory=dict)  # answers about a whole submission
     delivered: dict[tuple[int, str], int] = field(default_factory=dict)  # artefact -> wall ms of its first delivery
     faults: dict[str, int] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)  # a bank's number -> its ledger's directory
 
     def rail(self, bank: int, reference: str) -> Rail:
         return self.rails.setdefault((bank, reference), Rail(bank, reference))
@@ -99,11 +101,31 @@ class Ledgers:
     def clearing(self, rail: Rail, batch: str, submission: int) -> list[Answer]:
         """Answers that can prove one transmission to be over: about its line, about its batch, never about another.
 
-        "Not taken", of a line or of the whole, speaks of the bytes it answers; an absence of all that came before it.
+        "Not taken", of a line or of the whole, speaks of the bytes it answers; an absence of all that came before it,
+        unless the bank had said that it has them: then one of its two words is wrong, and nobody knows which.
         """
+        whole = self.whole.get((rail.bank, batch), [])
+        had = [one.n for one in (*rail.answers, *whole) if one.status in HAS_IT and one.submission == submission]
         said = [one for one in rail.answers if one.status in CLEARS_LINE]
-        said += [one for one in self.whole.get((rail.bank, batch), []) if one.status in ("ABSENT", "NOT_TAKEN")]
-        return [one for one in said if one.status != "NOT_TAKEN" or one.submission == submission]
+        said += [one for one in whole if one.status in ("ABSENT", "NOT_TAKEN")]
+        return [
+            one
+            for one in said
+            if (one.status != "NOT_TAKEN" or one.submission == submission)
+            and (one.status != "ABSENT" or not any(n < one.n for n in had))
+        ]
+
+    def negative(self, rail: Rail) -> list[Answer]:
+        """Answers by which an attempt is over and unpaid: about its line, or about a whole that it travelled in."""
+        said = [one for one in rail.answers if one.status in CLEARS_LINE]
+        for batch in {sent.batch for sent in rail.transmissions}:
+            said += [one for one in self.whole.get((rail.bank, batch), []) if one.status in CLEARS_LINE]
+        return said
+
+    def keeps(self, bank: int, bank_no: str) -> bool:
+        """Whether this is the bank that pays accounts under a number; also where nobody has said which one does."""
+        agreed = self.routes.get(bank_no)
+        return agreed is None or self.names[bank].startswith(f"{agreed}/")
 
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DOTS = "\u2022\u2027\u2219\u22c5\u30fb\uff65"
@@ -36,11 +36,14 @@ class Tables:
     agreements: Mapping[tuple[str, str], tuple[Agreement, ...]]
     programmes: Mapping[str, str]  # code -> what a bank is told
     accounts: Mapping[str, tuple[str, str]]  # ID number -> account, bank number
+    routes: Mapping[str, str] = field(default_factory=dict)  # a bank's number -> the bank that pays its accounts
 
     @classmethod
     def read(cls, agreements: Path, programmes: Path, bindings: Path | None) -> Tables:
         of: dict[tuple[str, str], list[Agreement]] = {}
+        routes = {}
         for row in _rows(agreements):
+            routes[row["bank_no"]] = row["adapter_issue_banks"]
             of.setdefault((row["county"], row["bank_no"]), []).append(Agreement(row["valid_from"], row["valid_to"]))
         kept = {}
         for row in _rows(bindings) if bindings is not None and bindings.exists() else []:
@@ -49,6 +52,7 @@ class Tables:
             {key: tuple(found) for key, found in of.items()},
             {row["code"]: row["bank_purpose"] for row in _rows(programmes)},
             kept,
+            routes,
         )
 
     def may_pay(self, county: str, bank_no: str, day: str) -> bool:

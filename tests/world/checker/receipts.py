@@ -6,6 +6,7 @@ text), in the order of reading. Repeated records are kept: that they are byte-id
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Receipt:
     reference: str
     late: bool
     receipt_id: str
+    final_ms: int  # when the gateway held it to be so, by its clock
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Told:
     receipts: dict[tuple[BatchKey, int], list[Receipt]] = field(default_factory=dict)
     by_reference: dict[str, Receipt] = field(default_factory=dict)
     reports: dict[BatchKey, dict[str, Any]] = field(default_factory=dict)
-    refused_orders: set[str] = field(default_factory=set)
+    refused_orders: set[str] = field(default_factory=set)  # SHA-256 of their bytes: an id may be used twice
     altered: list[str] = field(default_factory=list)
     records: int = 0
     repeats: int = 0
@@ -70,9 +72,9 @@ def read(receipts: Path, reports: Path | None = None, refusals: Path | None = No
         elif report["revision"] == known["revision"] and report != known:
             told.altered.append(f"report {report['report_id']}")
     for value in _values(refusals):
-        order = json.loads(value).get("order_id")
-        if order:
-            told.refused_orders.add(order)
+        refusal = json.loads(value)
+        if refusal.get("order_id") and refusal.get("digest"):
+            told.refused_orders.add(refusal["digest"])
     return told
 
 
@@ -95,6 +97,7 @@ def _take_chunk(told: Told, chunk: dict[str, Any], contents: dict[str, dict[str,
             item["reference"] or "",
             item["late"],
             item["receipt_id"],
+            round(dt.datetime.fromisoformat(item["final_at"]).timestamp() * 1000),
         )
         told.receipts.setdefault((batch, receipt.line), []).append(receipt)
         if receipt.reference:

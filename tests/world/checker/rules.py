@@ -11,6 +11,7 @@ from tests.world.checker.receipts import FINAL, Receipt, Told
 from tests.world.checker.stories import NOT_EXECUTED, Joined, Story
 from tests.world.checker.word import Broken, broken_word, transmitted_after
 
+UNWRITTEN = frozenset({"NAME_NOT_ENCODABLE", "AMOUNT", "FORMAT"})  # why a line cannot be written for its bank
 COUNTERS = ("DP", "MP", "AC", "RX", "BR", "UB", "PII")
 
 
@@ -52,6 +53,7 @@ def judge(joined: Joined, ledgers: Ledgers, told: Told, *, at_rest: bool = True,
             if broken is not None and rule in (_paid_twice, _missed):
                 continue
             verdict.findings += rule(story, ledgers, honest=broken is None, at_rest=at_rest)
+    verdict.findings += _paid_by_two_lists(verdict, joined.stories)
     verdict.findings += _strangers(joined.strangers)
     verdict.findings += _refused(joined, at_rest)
     verdict.findings += [
@@ -60,6 +62,8 @@ def judge(joined: Joined, ledgers: Ledgers, told: Told, *, at_rest: bool = True,
     ]
     verdict.findings += [Finding("RX", what, "was repeated with other bytes") for what in told.altered]
     verdict.problems += _unsurfaced(verdict.broken, told, frozen, at_rest)
+    if not joined.stories:
+        verdict.problems.append("nothing was approved: there is nothing to count")
     return verdict
 
 
@@ -72,17 +76,33 @@ def _paid_twice(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) 
         yield Finding("DP", story.payout.name, f"{most} credits stood at one time", story)
 
 
+def _paid_by_two_lists(verdict: Verdict, stories: list[Story]) -> Iterator[Finding]:
+    """One person is paid once for a programme and period, whatever lists and whatever the gateway said of the first."""
+    excused = {id(one.story) for one in verdict.broken}
+    paid: dict[tuple[str, str, str], Story] = {}
+    for story in stories:
+        if story.net < 1 or id(story) in excused:
+            continue
+        first = paid.setdefault((story.payout.programme, story.payout.period, story.payout.details.id_no), story)
+        if first is not story:
+            yield Finding("DP", story.payout.name, f"{first.payout.name} has paid this person already", story)
+
+
 def _missed(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
     if not at_rest or not story.batch.funded or story.net > 0 or story.pending_at_bank:
         return
     if not story.waits_for_an_order and not story.cancelled:
         yield Finding("MP", story.payout.name, "not paid, not waiting for an order, not cancelled", story)
+    for order in story.refused_for_nothing if honest else ():
+        yield Finding("MP", story.payout.name, f"order {order.order_id} was in order, and was refused", story)
 
 
 def _altered(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
     for rail in story.rails:
         attempt = story.attempt_of(rail)
         wanted = story.details(attempt)
+        if not ledgers.keeps(rail.bank, wanted.bank_no):
+            yield Finding("AC", story.payout.name, f"attempt {attempt}: submitted to another bank", story)
         for sent in rail.transmissions:
             wrong = [
                 word
@@ -112,12 +132,16 @@ def _receipts(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) ->
             continue  # it failed, and finance then signed it away
         if attempt == 0 or len(final) != 1:
             yield wrong(f"attempt {attempt} was answered {final or 'by nothing'}")
+    for attempt in {one.attempt for one in story.receipts if one.outcome != "cancelled"}:
+        if not story.authorised(attempt):
+            yield wrong(f"attempt {attempt} was told of, and never ordered")
     if any(_fen(one) != story.payout.amount_fen for one in story.receipts):
         yield wrong("a receipt names another amount")
     if at_rest and honest and story.batch.funded and not story.receipts and not story.pending_at_bank:
         yield wrong("no receipt at all")
     for rail in story.rails:
         yield from map(wrong, _against_the_bank(story, rail, honest=honest, at_rest=at_rest))
+    yield from map(wrong, _failed_for_nothing(story, ledgers) if honest else ())
     invented = {one.reference for one in story.receipts if one.outcome in ("credited", "returned")}
     for reference in invented - {rail.reference for rail in story.rails}:
         yield wrong(f"money told of under {reference or 'no reference'}, which no bank has")
@@ -132,13 +156,31 @@ def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) 
         yield f"{returned} returned receipts for {back} returns under {rail.reference}"
     if not honest:
         return
-    if "credited" in outcomes and not rail.credits:
-        yield f"told as credited under {rail.reference}, which was not"
-    if "failed" in outcomes and rail.credits and not any(one.reason == NOT_EXECUTED for one in heard):
+    credited = len({one.attempt for one in heard if one.outcome == "credited"})
+    if credited > len(rail.credits):
+        yield f"told as credited {credited} times under {rail.reference}, credited {len(rail.credits)} times"
+    if "failed" in outcomes and rail.credits:
         yield f"told as failed under {rail.reference}, which was credited"
+    if rail.credits and any(one.outcome == "cancelled" for one in story.told(story.attempt_of(rail))):
+        yield f"told as cancelled, and credited under {rail.reference}"
     decided = rail.credits or any(one.status == "REJECTED" for one in rail.answers)
     if at_rest and decided and not outcomes & set(FINAL):
         yield f"no final receipt under {rail.reference}, which the bank decided"
+
+
+def _failed_for_nothing(story: Story, ledgers: Ledgers) -> Iterator[str]:
+    """Attempts told as failed without a bank's word that the gateway can have had."""
+    rails = {rail.reference: rail for rail in story.rails}
+    for receipt in story.receipts:
+        if receipt.outcome != "failed" or not receipt.attempt:
+            continue
+        rail = rails.get(receipt.reference)
+        if rail is None or not rail.transmissions:
+            # What never travelled fails by the gateway's own rules; a bank's reasons it cannot have.
+            if receipt.reason not in {*UNWRITTEN, NOT_EXECUTED}:
+                yield f"attempt {receipt.attempt} failed as {receipt.reason}, and was never sent"
+        elif not any(ledgers.delivered_ms(one) is not None for one in ledgers.negative(rail)):
+            yield f"attempt {receipt.attempt} failed as {receipt.reason}, which no bank had said"
 
 
 def _fen(receipt: Receipt) -> int:
@@ -156,10 +198,12 @@ def _sent_again(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) 
 
 
 def _cleared(earlier: Transmission, later: Transmission, rail: Rail, ledgers: Ledgers) -> bool:
-    """Whether the bank proved, between the two, that nothing came or will come of the earlier one."""
-    said = ledgers.clearing(rail, earlier.batch, earlier.n)
-    same = earlier.bank == later.bank
-    return any(earlier.n < one.n and (one.n < later.n if same else one.wall_ms <= later.wall_ms) for one in said)
+    """Whether the bank proved, and the gateway had heard, that nothing came or will come of the earlier one."""
+    for one in ledgers.clearing(rail, earlier.batch, earlier.n):
+        heard_ms = ledgers.delivered_ms(one)
+        if earlier.n < one.n and heard_ms is not None and heard_ms <= later.wall_ms:
+            return True
+    return False
 
 
 def _unsigned(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
@@ -171,6 +215,8 @@ def _unsigned(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) ->
             yield Finding("UB", story.payout.name, "credited although its money was never confirmed", story)
         elif not story.authorised(attempt):
             yield Finding("UB", story.payout.name, f"attempt {attempt} credited without a signed order", story)
+        elif any(sent.wall_ms < story.signed_wall_ms(attempt) for sent in rail.transmissions):
+            yield Finding("UB", story.payout.name, f"attempt {attempt} was sent before it was signed for", story)
 
 
 def _strangers(rails: list[Rail]) -> Iterator[Finding]:
@@ -184,8 +230,8 @@ def _strangers(rails: list[Rail]) -> Iterator[Finding]:
 
 def _refused(joined: Joined, at_rest: bool) -> Iterator[Finding]:
     for payout, heard in joined.refused:
-        answers = [(one.attempt, one.outcome) for one in heard]
-        if answers == [(0, "failed")] or (not answers and not at_rest):
+        answers = [(one.attempt, one.outcome, one.reason, one.amount) for one in heard]
+        if answers == [(0, "failed", payout.refused, payout.written)] or (not answers and not at_rest):
             continue
         yield Finding("RX", payout.name, f"a refused line ({payout.refused}) was answered {answers or 'by nothing'}")
 

@@ -26,6 +26,7 @@ class Story:
     rails: list[Rail] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     in_force: dict[int, Order] = field(default_factory=dict)  # attempt -> the order that acted on it
+    refused: list[Order] = field(default_factory=list)  # signed orders that the gateway answered with a refusal
 
     @property
     def transmissions(self) -> list[Transmission]:
@@ -80,12 +81,32 @@ class Story:
         order = self.in_force.get(attempt - 1)
         return order is not None and order.kind == "REISSUE"
 
+    def signed_wall_ms(self, attempt: int) -> int:
+        """Real time before which nobody can have had all that an attempt needs: its list, its money, its order."""
+        order = self.in_force.get(attempt - 1)
+        return max(self.batch.completed_wall_ms, self.batch.funded_wall_ms, order.wall_ms if order else 0)
+
     @property
     def cancelled(self) -> bool:
         """Signed away: an order about the payout that acted, or a recall that finance was told about."""
         if any(order.kind == "CANCEL" for order in self.in_force.values()):
             return True
         return bool(self.batch.recalls) and any(one.outcome == "cancelled" for one in self.receipts)
+
+    @property
+    def refused_for_nothing(self) -> list[Order]:
+        """Refused orders that were in order: about the attempt that had failed or come back last, the first about it,
+        with the details as they were."""
+        found = []
+        for order in self.refused:
+            acted = self.in_force.get(order.attempt)
+            over = any(
+                one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED and one.final_ms < order.at_ms
+                for one in self.told(order.attempt)
+            )
+            if over and order.fit and (acted is None or acted.number > order.number):
+                found.append(order)
+        return found
 
     @property
     def pending_at_bank(self) -> bool:
@@ -118,7 +139,8 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
                 refused.append((payout, heard))
             else:
                 story = Story(payout, batch, receipts=heard)
-                story.in_force = dict(_in_force(story, told))
+                story.refused = [one for one in payout.orders if one.digest in told.refused_orders]
+                story.in_force = dict(_in_force(story))
                 stories[payout.batch, payout.line] = story
     strangers = _give_rails(stories, ledgers, told)
     unknown = [
@@ -130,11 +152,11 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
     return Joined(list(stories.values()), strangers, refused, unknown)
 
 
-def _in_force(story: Story, told: Told) -> Iterator[tuple[int, Order]]:
+def _in_force(story: Story) -> Iterator[tuple[int, Order]]:
     """The first order about each attempt that was not answered with a refusal, if that attempt could be acted on."""
     taken: set[int] = set()
     for order in sorted(story.payout.orders, key=lambda one: one.number):
-        if order.attempt in taken or order.order_id in told.refused_orders:
+        if order.attempt in taken or order in story.refused:
             continue
         heard = story.told(order.attempt)
         over = any(one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED for one in heard)

@@ -3,15 +3,33 @@
 SELECT 1 FROM pg_roles WHERE rolname = $1;
 
 -- name: role_is_ordinary
--- Whether a role is bound by what it is granted: no superuser, and not the owner of the books by itself or as a member.
-SELECT NOT r.rolsuper AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER') AS ordinary
-FROM pg_roles r, pg_class c WHERE r.rolname = $1 AND c.oid = 'history'::regclass;
+-- Whether a role is bound by what it is granted.
+-- It is no superuser or as good as one, and neither by itself nor as a member the owner of the books, of their schema or
+-- of the database, who could drop what he may not change.
+SELECT NOT r.rolsuper
+   AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')
+   AND NOT pg_has_role(r.oid, n.nspowner, 'MEMBER')
+   AND NOT pg_has_role(r.oid, d.datdba, 'MEMBER')
+   AND NOT EXISTS (
+       SELECT 1 FROM pg_roles p
+       WHERE p.rolname IN ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program')
+         AND pg_has_role(r.oid, p.oid, 'MEMBER')
+   ) AS ordinary
+FROM pg_roles r, pg_class c, pg_namespace n, pg_database d
+WHERE r.rolname = $1 AND c.oid = 'history'::regclass AND n.oid = c.relnamespace AND d.datname = current_database();
 
 -- name: may_change_history
--- Whether whoever asks could rewrite the history, by a grant, as its owner, or as a superuser.
-SELECT r.rolsuper OR pg_has_role(c.relowner, 'MEMBER') OR has_any_column_privilege('history', 'UPDATE')
-       OR has_table_privilege('history', 'DELETE, TRUNCATE')
-FROM pg_roles r, pg_class c WHERE r.rolname = current_user AND c.oid = 'history'::regclass;
+-- Whether whoever asks could rewrite the history or drop it.
+-- By a grant, as the owner of it, of its schema or of the database, or as a superuser.
+SELECT r.rolsuper
+    OR pg_has_role(c.relowner, 'MEMBER')
+    OR pg_has_role(n.nspowner, 'MEMBER')
+    OR pg_has_role(d.datdba, 'MEMBER')
+    OR has_any_column_privilege('history', 'UPDATE')
+    OR has_table_privilege('history', 'DELETE, TRUNCATE')
+FROM pg_roles r, pg_class c, pg_namespace n, pg_database d
+WHERE r.rolname = current_user AND c.oid = 'history'::regclass AND n.oid = c.relnamespace
+  AND d.datname = current_database();
 
 -- name: server_version
 -- The server's version as a number: 180001 is 18.1.
