@@ -50,6 +50,7 @@ START = dt.datetime(2026, 11, 24, 10, 0, tzinfo=SHANGHAI)
 ISSUER = "659999-finance"
 BATCH = "659999-XJ-NY-01-2026-0001"
 BANK_NO = "402881000015"
+PATIENT_SECONDS = 120  # a lease where leases are not the matter: a crowded machine stands still for longer than two
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ class _NoPublisher:
         return None
 
 
-def config_of(dsn: str) -> Config:
+def config_of(dsn: str, lease_seconds: int = 2) -> Config:
     return Config.model_validate(
         {
             "base": DATA,
@@ -251,7 +252,7 @@ def config_of(dsn: str) -> Config:
                 "calendar": "none",
             },
             "banks": {"rcc_file": {"profile": "rcc_file"}},
-            "timing": {"lease_seconds": 2},
+            "timing": {"lease_seconds": lease_seconds},
         }
     )
 
@@ -316,9 +317,9 @@ def assemble(
 
 
 @asynccontextmanager
-async def open_gateway(dsn: str, **capabilities: Any) -> AsyncIterator[Gateway]:
+async def open_gateway(dsn: str, *, lease_seconds: int = 2, **capabilities: Any) -> AsyncIterator[Gateway]:
     """A gateway over a migrated database, at ten in the morning of Tuesday 24 November 2026."""
-    config = config_of(dsn)
+    config = config_of(dsn, lease_seconds)
     engine = await Engine.open(dsn, max_connections=6)
     store = Store(engine, "test", config.timing.lease_seconds)
     bank = ToyBank(can=capabilities)

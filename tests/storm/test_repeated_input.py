@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import random
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
-from gateway import metrics
-from gateway.intake import Intake
-from gateway.kafka import Inbox
+from gateway.kafka import TOPICS
 from gateway.store.batches import Batches, PartHead, Signed, Stored
 from gateway.store.engine import sql
-from schemas.v1 import Kind, RefusalReason
+from schemas.v1 import Kind
 from tests.conftest import Kafka
 from tests.store import kit
 from tests.store.kit import Gateway, open_gateway
-from tests.storm.relay.topic import PATIENCE
+from tests.storm.gate.doorway import Doorway, Letter, counted
 from tests.storm.scale import SEED, figure, size
 from tests.unit.test_kafka import section
 from tests.world.broker import PARTITIONS
@@ -85,44 +80,11 @@ def changed(gateway: Gateway, number: int) -> list[Message]:
     return [*found, ("funding", *funding(gateway, number, "1.00"))]
 
 
-@dataclasses.dataclass
-class Desk:
-    """The gateway's consumer over a real broker, and what it refused."""
-
-    gateway: Gateway
-    kafka: Kafka
-    refusals: Counter[RefusalReason] = dataclasses.field(default_factory=Counter)
-
-    async def refuse(self, kind: Kind, raw: bytes, reason: RefusalReason, detail: str) -> None:
-        self.refusals[reason] += 1
-
-    async def take(self, messages: list[Message], chance: random.Random) -> None:
-        """Publish in this order, each on any partition, and read until everything is handled."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.kafka.bootstrap)
-        await producer.start()
-        for topic, value, signature in messages:
-            place = chance.randrange(PARTITIONS)
-            headers = [("jws", signature)]
-            await producer.send_and_wait(self.kafka.topic(topic), value, partition=place, headers=headers)
-        await producer.stop()
-        before = handled()
-        intake: Intake = self.gateway.intake
-        handlers = {Kind.BATCH: intake.take_batch, Kind.FUNDING: intake.take_funding, Kind.ORDER: intake.take_funding}
-        inbox = Inbox(section(self.kafka, max_record_bytes=1_000_000), handlers, self.refuse)
-        async with asyncio.timeout(PATIENCE):
-            while handled() - before < len(messages):
-                await inbox.step()
-        await inbox.stop()
-
-
-def counted(outcome: str) -> int:
-    return sum(
-        int(metrics.MESSAGES.labels(topic=topic, outcome=outcome)._value.get()) for topic in ("batches", "funding")
-    )
-
-
-def handled() -> int:
-    return sum(map(counted, ("accepted", "repeated", "refused")))
+async def take(gateway: Gateway, kafka: Kafka, messages: list[Message], chance: random.Random) -> None:
+    """Publish in this order, each on any partition, and let the gateway's consumer handle everything."""
+    letters = [Letter.signed(TOPICS[topic], value, signature) for topic, value, signature in messages]
+    async with Doorway(gateway, section(kafka, max_record_bytes=1_000_000)) as door:
+        await door.publish(kafka, letters, lambda: chance.randrange(PARTITIONS))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,30 +102,29 @@ class Verdict:
 
 async def storm(database: str, kafka: Kafka) -> Verdict:
     chance = random.Random(SEED)
-    async with open_gateway(database) as gateway:
-        desk = Desk(gateway, kafka)
+    async with open_gateway(database, lease_seconds=kit.PATIENT_SECONDS) as gateway:
         known = [message for number in range(LISTS) for message in originals(gateway, number)]
         first = [message for message in known for _ in range(chance.randint(1, 5))]
         second = [message for message in known for _ in range(chance.randint(1, 5))]
         other = [message for number in range(LISTS) for message in changed(gateway, number)]
-        before = {outcome: counted(outcome) for outcome in ("accepted", "repeated", "refused")}
+        before = counted()
         chance.shuffle(first)
-        await desk.take(first, chance)
+        await take(gateway, kafka, first, chance)
         late = second + other[::2]
         chance.shuffle(late)
-        await desk.take(late, chance)
+        await take(gateway, kafka, late, chance)
         await gateway.judge()
         await gateway.send()
-        await desk.take(other[1::2] + known, chance)  # and once more, when everything is on its way
+        await take(gateway, kafka, other[1::2] + known, chance)  # and once more, when everything is on its way
         await gateway.judge()
         await gateway.send()
-        found = {outcome: counted(outcome) - count for outcome, count in before.items()}
+        found = {outcome: count - before[outcome] for outcome, count in counted().items()}
         due = {
             "accepted": len(known),
             "repeated": len(first) + len(second),  # less the accepted, and each once more at the end
             "refused": len(other),
         }
-        assert sum(desk.refusals.values()) == found["refused"]
+        assert len(await gateway.published("refusals")) == found["refused"]
         lines = LISTS * PARTS * LINES_OF_A_PART
         travelled = gateway.bank.references()
         await gateway.answer(*(credited_anywhere(name) for name in travelled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import io
 import json
 import logging
@@ -20,7 +21,9 @@ import structlog
 
 from adapters.contract import Proof, Unreadable
 from gateway import log
+from gateway.kafka import Inbox
 from schemas.masked import AccountNumber, IdNumber, PersonName, Phone
+from schemas.v1 import Kind, RefusalReason
 
 # Test people: the unassigned ID prefix 659999 and the unassigned card prefix 629999.
 ID = "659999199001011234"
@@ -308,3 +311,12 @@ def test_the_canaries_would_be_seen(lines: io.StringIO) -> None:
     log.get_logger("t").info("x", name=NAME)
     with pytest.raises(AssertionError, match="canary"):
         read(lines)
+
+
+def test_a_refused_message_is_found_by_its_digest(lines: io.StringIO) -> None:
+    """The audit line names its message also where sixteen digits of the digest would look like somebody's card."""
+    raw = b"message 80"
+    digest = hashlib.sha256(raw).hexdigest()
+    assert digest[:16].isdigit()
+    Inbox._note_refusal(Kind.BATCH, raw, RefusalReason.UNSIGNED)
+    assert read(lines)[-1]["digest"] == digest[:12]
