@@ -108,9 +108,7 @@ class Programme:
         corrected = kind == "REISSUE" and chance.random() < CORRECTED
         details = {"account": f"6299991{line:012d}", "account_kind": "银行卡"} if corrected else {}
         if books.attempts:
-            self.model.take_order(
-                self._who(), kind, line, attempt, chance.random() < TWICE, self._mishap(), **details
-            )
+            self.model.take_order(self._who(), kind, line, attempt, chance.random() < TWICE, self._mishap(), **details)
             self.model._moved = True
 
     def let_time_pass(self) -> None:

@@ -5,8 +5,8 @@ once in any bytes: numbers as runs of digits looked up in a set, texts by an anc
 first characters) around which the few possible shapes are looked up. Texts are searched in UTF-8, GB18030, UTF-16 and
 as JSON and Python escapes. A hit is reported by file, kind and offset, never by value.
 
-``Canaries(values, disguises)`` also looks for whatever forms a caller knows of each value (hexadecimal, base64, reversed):
-values made alike share the beginnings or the ends of their forms, so that a few anchors find thousands of them.
+``Canaries(values, disguises)`` also looks for whatever forms a caller knows of each value: hexadecimal, base64, turned
+round. Values made alike share the beginnings or the ends of their forms, so that a few anchors find thousands of them.
 """
 
 from __future__ import annotations
