@@ -10,7 +10,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from tests.bank.ledger import read_only
 from tests.store.kit import line
@@ -50,7 +50,7 @@ class Street(World):
         self.module, self.prefix, self.banks = module, list(prefix), tuple(banks)
         self._published = 0
 
-    def __enter__(self) -> Street:
+    def __enter__(self) -> Self:
         super().__enter__()
         return self
 

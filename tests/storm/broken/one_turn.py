@@ -39,5 +39,5 @@ def start_bank_in_turn(self: App, *rest: Any) -> None:
 
 
 if __name__ == "__main__":
-    App._start_bank = start_bank_in_turn  # type: ignore[method-assign]
+    App._start_bank = start_bank_in_turn  # type: ignore[method-assign, assignment]
     main()

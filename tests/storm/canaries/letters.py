@@ -48,7 +48,7 @@ def _unreadable(cast: Cast, post: Posting) -> Iterator[Record]:
     raw, _ = _part(cast, "cut")
     yield post.signed(Kind.BATCH, raw[:-2])
     raw, _ = _part(cast, "gbk")
-    yield post.signed(Kind.BATCH, raw.decode().encode("gb18030"))
+    yield post.signed(Kind.BATCH, raw)._replace(raw=raw.decode().encode("gb18030"))
     raw, one = _part(cast, "twice")
     yield post.signed(Kind.BATCH, raw.replace(b'"name":', b'"name":"' + one["name"].encode() + b'","name":', 1))
     raw, _ = _part(cast, "nan")
@@ -106,6 +106,10 @@ def _orders(cast: Cast, post: Posting) -> Iterator[Record]:
     ):
         one = cast.person()
         details = {**one, "account_kind": "银行卡", **{key: value.format(**one) for key, value in wrong.items()}}
-        body = {"schema": DETAILS, "issuer": "659999-finance", "order_id": f"O-BAD-{name}-{cast.count}"}
+        body: dict[str, object] = {
+            "schema": DETAILS,
+            "issuer": "659999-finance",
+            "order_id": f"O-BAD-{name}-{cast.count}",
+        }
         body |= {"kind": "REISSUE", "batch_id": "659999-NOBODY", "line": 1, "attempt": 1, "document_no": "1"}
         yield post.signed(Kind.ORDER, canonical({**body, "details": details}))
