@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import yaml
 
 from tests.storm import scale
 from tests.storm.model.bugs import Patch, late_success_overwrites_failed, reissue_while_in_doubt
 from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.scenes import late_success, play
 from tests.storm.model.world import World
 from tests.storm.reissue.programme import Programme, Told
 from tests.world.postgres import Server
@@ -97,10 +99,22 @@ def _alert_test(told: Told) -> dict[str, Any]:
 
 @pytest.mark.parametrize("bug", [reissue_while_in_doubt, late_success_overwrites_failed], ids=lambda bug: bug.__name__)
 def test_a_broken_build_is_found(world: World, bug: Patch) -> None:
-    """A build that re-issues in doubt, and one in which a late success is a success, break an invariant soon."""
+    """A build that re-issues in doubt, and one in which a late success is a success, go wrong soon.
+
+    The latter one's second live attempt is refused by the schema itself, where the payout has one already.
+    """
     with pytest.MonkeyPatch.context() as patch:
         bug(patch)
-        with pytest.raises(Violation) as found:
+        with pytest.raises((Violation, asyncpg.UniqueViolationError)) as found:
             for number in range(CONTROL_SEEDS):
                 Programme(scale.SEED + number).play()
     scale.figure("R20 control", build=bug.__name__, found_in_seed=number + 1, violation=str(found.value)[:200])
+
+
+def test_a_late_success_that_overwrites_its_failure_is_a_violation(world: World) -> None:
+    """Also where no further attempt exists whose uniqueness would stop it: what was known to have failed stays failed."""
+    play(late_success)
+    with pytest.MonkeyPatch.context() as patch:
+        late_success_overwrites_failed(patch)
+        with pytest.raises(Violation, match="was known to be REJECTED and is CREDITED"):
+            play(late_success)
