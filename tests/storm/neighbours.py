@@ -37,8 +37,21 @@ GOOD_PER_POISON: Final = 9  # one record in ten cannot be read or believed
 LINES_PER_PART: Final = 4
 # What a bank at rest adds to every line: a minute of business to process, and results as soon as they are there.
 PUNCTUAL: Final = {"processing_seconds": 60, "report_every_seconds": 60, "hang_real_seconds": HOUR}
-PATIENT: Final = {"silence_timeout_milliseconds": 60_000, "total_timeout_milliseconds": 60_000}
+# As patient with every bank as in production: the longer a call may hang, the more it could hold up.
 CALL_SECONDS: Final = 60
+_CHANNEL: Final = {
+    "connect_timeout_milliseconds": CALL_SECONDS * 500,
+    "silence_timeout_milliseconds": CALL_SECONDS * 1000,
+    "total_timeout_milliseconds": CALL_SECONDS * 1000,
+}
+_SFTP: Final = {"connect_timeout_seconds": CALL_SECONDS // 2, "call_timeout_seconds": CALL_SECONDS}
+PATIENT: Final[dict[str, dict[str, Any]]] = {
+    "timing": {"bank_call_seconds": CALL_SECONDS, "lease_seconds": 8},
+    "banks.rcc_file.settings.sftp": _SFTP,
+    "banks.iso20022.settings.sftp": _SFTP,
+    "banks.json_https.settings.http": _CHANNEL,
+    "banks.xml_tcp.settings.tcp": _CHANNEL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ class Neighbours(Street):
             module=self.build,
             bank=PUNCTUAL,
             faults=Faults({self.black: silent}, {}) if by_rates else NO_FAULTS,
-            gateway={"timing": {"bank_call_seconds": CALL_SECONDS}, "banks.json_https.settings.http": PATIENT},
+            gateway=PATIENT,
         )
 
     @contextlib.contextmanager

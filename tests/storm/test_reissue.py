@@ -112,7 +112,7 @@ def test_a_broken_build_is_found(world: World, bug: Patch) -> None:
 
 
 def test_a_late_success_that_overwrites_its_failure_is_a_violation(world: World) -> None:
-    """Also where no further attempt exists whose uniqueness would stop it: what was known to have failed stays failed."""
+    """Also where no further attempt exists whose uniqueness would stop it: what has failed stays failed."""
     play(late_success)
     with pytest.MonkeyPatch.context() as patch:
         late_success_overwrites_failed(patch)
