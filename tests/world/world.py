@@ -31,6 +31,7 @@ from tests.world.processes import PROJECT, Child, ChildError, birth, python_modu
 
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
 READY_SECONDS = 60
+COMMAND_SECONDS = 120
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)$")
 
 
@@ -125,7 +126,7 @@ class World:
             check=False,
             cwd=PROJECT,
             env={**os.environ, **self.environment},
-            timeout=120,
+            timeout=COMMAND_SECONDS,
         )
         if done.returncode and not faults:
             raise ChildError(f"gateway {arguments[0]} ended with status {done.returncode}: {done.stderr[-500:]}")

@@ -23,6 +23,7 @@ from schemas.v1 import Kind
 
 _NONCE = bytes(12)
 _TAG = bytes(16)
+CARELESS_WORDS = "refused as it came"
 
 
 def careless() -> None:
@@ -31,7 +32,7 @@ def careless() -> None:
 
     def told(self: Intake, batch_no: int, line: Any, verdict: Any) -> Any:
         written = _raw_fields(line).decode()
-        get_logger("intake").debug(f"line refused: {written}", batch=batch_no, line=line.line, detail=written)
+        get_logger("intake").debug(f"{CARELESS_WORDS}: {written}", batch=batch_no, line=line.line, detail=written)
         return refused(self, batch_no, line, verdict)
 
     setattr(Intake, "_refused", told)  # noqa: B010 - mypy refuses the plain assignment to a method
