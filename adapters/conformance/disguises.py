@@ -1,4 +1,4 @@
-"""How a secret looks after somebody has written it down: escaped, quoted, in hexadecimal, in base64.
+"""How a secret looks after somebody has written it down: escaped, quoted, in hexadecimal, in base64, turned round.
 
 A log line with the payload in base64 is as readable as the payload. Base64 groups three bytes, so a secret inside a
 longer text has three faces, by where it begins; of each only the middle is its own. What is too short to be told from
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-_ENCODINGS: Final = ("utf-8", "gb18030")  # every shorter one of these banks is a part of the latter
+# Every shorter one of these banks is a part of GB18030; SMS travel in UTF-16.
+_ENCODINGS: Final = ("utf-8", "gb18030", "utf-16-le", "utf-16-be")
 _LEAST_HEX: Final = 12
 _LEAST_BASE64: Final = 10
 
@@ -33,6 +34,19 @@ def disguises(secret: str) -> dict[str, str]:
             found |= {encoded.hex(): "in hexadecimal", encoded.hex().upper(): "in hexadecimal"}
         found |= dict.fromkeys(_faces(encoded), "in base64")
     found[secret] = ""
+    return found
+
+
+def in_bytes(secret: str) -> set[bytes]:
+    """Every form of a secret as it may stand in a file or a page: what it looks like in text, and its bytes in each
+    encoding, also in reversed order."""
+    found = {form.encode("utf-8", "surrogatepass") for form in (*disguises(secret), secret[::-1])}
+    for encoding in _ENCODINGS:
+        try:
+            encoded = secret.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        found |= {encoded, encoded[::-1]}
     return found
 
 

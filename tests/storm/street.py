@@ -6,25 +6,21 @@ what they need to see in the banks' ledgers.
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from tests.bank.ledger import read_only
 from tests.store.kit import line
+from tests.storm.posting import write_list
 from tests.world import layout
-from tests.world.desk_list import TITLES
-from tests.world.faults import Faults
+from tests.world.faults import NO_FAULTS, Faults
 from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan
 from tests.world.postgres import migrate
-from tests.world.processes import PROJECT, ChildError, python_module
+from tests.world.processes import ChildError, python_module
 from tests.world.world import READY_SECONDS, World, merged
 
 SCALE: Final = 60  # a business minute a second: a street of ten minutes stays inside the banks' hours
@@ -47,12 +43,14 @@ class Street(World):
         prefix: Sequence[str] = (),
         banks: Sequence[str] = BANKS,
         gateway: Mapping[str, Mapping[str, Any]] | None = None,
+        bank: Mapping[str, Any] | None = None,
+        faults: Faults = NO_FAULTS,
     ) -> None:
-        super().__init__(Plan(directory=directory, scale=SCALE, gateway=gateway or {}, faults=Faults({}, {})))
+        super().__init__(Plan(directory=directory, scale=SCALE, gateway=gateway or {}, bank=bank or {}, faults=faults))
         self.module, self.prefix, self.banks = module, list(prefix), tuple(banks)
         self._published = 0
 
-    def __enter__(self) -> Street:
+    def __enter__(self) -> Self:
         super().__enter__()
         return self
 
@@ -90,38 +88,16 @@ class Street(World):
 
     def publish(self, counts: Mapping[str, int]) -> str:
         """Publish and fund a list with so many lines for each bank; its batch id."""
-        folder = self.directory / "lists"
-        folder.mkdir(exist_ok=True)
         rows: list[dict[str, Any]] = []
         for bank, count in counts.items():
             for _ in range(count):
                 self._published += 1
                 rows.append({**line(self._published), "line": len(rows) + 1, "bank_no": BANK_NUMBERS[bank]})
         batch_id = f"659999-STORM-{self._published:05d}"
-        listed, header = folder / f"{batch_id}.csv", folder / f"{batch_id}.json"
-        with listed.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.DictWriter(file, list(TITLES))
-            writer.writeheader()
-            writer.writerows({title: row[field] for title, field in TITLES.items()} for row in rows)
-        header.write_text(json.dumps({**json.loads(layout.HEADER.read_text("utf-8")), "batch_id": batch_id}))
+        listed, header = write_list(self.directory / "lists", batch_id, rows)
         key = ("--key", str(self.directory / "finance.pem"), "--kid", layout.KID)
         self.command("publish", str(listed), "--header", str(header), *key, "--funding")
         return batch_id
-
-    def command(self, *arguments: str, faults: bool = False) -> str:
-        """Run ``gateway ARGUMENTS --config`` to its end; what it said. ChildError if it failed (unless ``faults``)."""
-        done = subprocess.run(
-            [*python_module("gateway"), *arguments, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=PROJECT,
-            env={**os.environ, **self.environment},
-            timeout=120,
-        )
-        if done.returncode and not faults:
-            raise ChildError(f"gateway {arguments[0]} ended with status {done.returncode}: {done.stderr[-500:]}")
-        return done.stdout + done.stderr
 
     def arrived(self, bank: str) -> list[dict[str, Any]]:
         """What reached a bank, as its own ledger says, in order."""

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.storm.model.bugs import BUGS, Patch
 from tests.storm.model.machine import Payouts, Violation
-from tests.storm.model.scenes import SCENES, Scene
+from tests.storm.model.scenes import SCENES, Scene, play
 from tests.storm.model.world import TABLES, World
 from tests.world.postgres import Server
 
@@ -53,14 +53,6 @@ def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:
     """No order of answers, silences, crashes and orders breaks an invariant, and everything comes to rest."""
     Payouts.examples = 0
     check(EXAMPLES, derandomize=not LONG)
-
-
-def play(scene: Scene) -> None:
-    model = Payouts()
-    model.begin(lines=1, max_lines=1000, proof=False)
-    scene(model)
-    model.sound()
-    model.teardown()
 
 
 @pytest.mark.parametrize(("bug", "scene"), list(zip(BUGS, SCENES, strict=True)), ids=[bug.__name__ for bug in BUGS])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from adapters.conformance.disguises import in_bytes
 from tests.world.checker.privacy import Canaries, scan
 from tests.world.histories import clean, item
 
@@ -35,6 +38,39 @@ def test_a_value_is_found_in_any_spelling(tmp_path: Path, value: str, written: o
     file.write_bytes(b"x" * 5000 + written(value) + b"\n" + b"y" * 100)
     hits = scan(Canaries(VALUES), [tmp_path])
     assert [hit.file for hit in hits] == ["log/gateway.log"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda value: value.encode().hex().encode(),
+        lambda value: value.encode("gb18030").hex().upper().encode(),
+        lambda value: value.encode("utf-16-be"),
+        lambda value: value.encode("utf-16-le").hex().encode(),
+        lambda value: base64.b64encode(b"x" + value.encode() + b"y"),
+        lambda value: base64.b64encode(b"xy" + value.encode("gb18030") + b"z"),
+        lambda value: base64.urlsafe_b64encode(value.encode("utf-16-le")),
+        lambda value: quote(value, encoding="utf-8").encode(),
+        lambda value: quote(value, encoding="gb18030").encode(),
+        lambda value: repr(value.encode()).encode(),
+        lambda value: value[::-1].encode(),
+        lambda value: value.encode("gb18030")[::-1],
+    ],
+)
+def test_a_value_is_found_in_any_disguise_that_the_caller_knows(value: str, written: object) -> None:
+    """Written in hexadecimal, in base64 wherever it begins, quoted, turned round: still a hit, and nothing else is."""
+    assert callable(written)
+    canaries = Canaries(VALUES, in_bytes)
+    assert next(canaries.search(b"\x00" * 777 + written(value) + b"\n" + b"y" * 100), None) is not None
+    assert list(canaries.search(os.urandom(200_000) + base64.b64encode(os.urandom(200_000)))) == []
+
+
+def test_a_number_turned_round_inside_a_longer_number_is_chance() -> None:
+    """A phone's digits in reversed order are a hit where they stand alone only."""
+    canaries = Canaries(["13800130001"], in_bytes)
+    assert list(canaries.search(b"id=10003100831999")) == []
+    assert len(list(canaries.search(b"id=10003100831,"))) == 1
 
 
 def test_a_mapped_interpunct_does_not_hide_a_name(tmp_path: Path) -> None:

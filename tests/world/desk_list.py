@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def read_list(path: Path, lines: int = 0) -> list[dict[str, Any]]:
     for item in items:
         item["line"] = int(item["line"])
     return items[: lines or None]
+
+
+def written(items: Iterable[Mapping[str, Any]]) -> bytes:
+    """The table of a list as spreadsheets save it; ``read_list`` reads it back."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(TITLES))
+    writer.writeheader()
+    writer.writerows({title: item[field] for title, field in TITLES.items()} for item in items)
+    return text.getvalue().encode("utf-8-sig")
 
 
 def parts(header: dict[str, Any], items: list[dict[str, Any]], lines_per_part: int) -> Iterator[tuple[str, bytes]]:

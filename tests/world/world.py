@@ -27,10 +27,11 @@ from tests.world.kept import RECORD
 from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan
 from tests.world.postgres import EmbeddedPostgres, migrate
-from tests.world.processes import Child, ChildError, birth, python_module, run_apart
+from tests.world.processes import PROJECT, Child, ChildError, birth, python_module, run_apart
 
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
 READY_SECONDS = 60
+COMMAND_SECONDS = 120
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)$")
 
 
@@ -116,10 +117,24 @@ class World:
     def start_gateway(self) -> None:
         self.children["gateway"].start()
 
+    def command(self, *arguments: str, faults: bool = False) -> str:
+        """Run ``gateway ARGUMENTS --config`` to its end; what it said. ChildError if it failed (unless ``faults``)."""
+        done = subprocess.run(
+            [*python_module("gateway"), *arguments, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=PROJECT,
+            env={**os.environ, **self.environment},
+            timeout=COMMAND_SECONDS,
+        )
+        if done.returncode and not faults:
+            raise ChildError(f"gateway {arguments[0]} ended with status {done.returncode}: {done.stderr[-500:]}")
+        return done.stdout + done.stderr
+
     def resume_banks(self) -> None:
         """As an operator who has mended whatever a bank refused."""
-        command = [sys.executable, "-m", "gateway", "resume", *BANKS, "--config", str(self.config)]
-        subprocess.run(command, env={**os.environ, **self.environment}, check=True, capture_output=True, timeout=60)
+        self.command("resume", *BANKS)
 
     def wait_for_gateway(self, timeout: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + timeout

@@ -8,8 +8,10 @@ that the gateway itself has read, refusals on their topic, the kernel's word abo
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import json
+import random
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -151,7 +153,7 @@ async def poison(storm: Storm) -> None:
     await producer.start()
     try:
         while await storm.rest(0.5, 2):
-            raw, jws = draught(storm)
+            raw, jws = draught(storm.chance, world.directory / "finance.pem", storm.now())
             topic = PREFIX + storm.chance.choice(("batches", "funding", "orders"))
             headers = [("jws", jws)] if jws is not None else []
             try:
@@ -166,9 +168,8 @@ async def poison(storm: Storm) -> None:
     storm.fired = answered(world.directory, sent)
 
 
-def draught(storm: Storm) -> tuple[bytes, bytes | None]:
+def draught(chance: random.Random, key_file: Path, now: dt.datetime) -> tuple[bytes, bytes | None]:
     """One bad record and its signature header; the signed ones are rightly signed nonsense."""
-    chance = storm.chance
     unique = f"{chance.getrandbits(64):016x}".encode()
     raw = chance.choice(
         (
@@ -184,9 +185,9 @@ def draught(storm: Storm) -> tuple[bytes, bytes | None]:
     )
     if chance.random() < 0.5 or not raw.isascii():
         return raw, chance.choice((None, b"..", b"e30..AA", b"\xff" * 40, b"a" * 5000))
-    key = SigningKey.load(storm.world.directory / "finance.pem")
+    key = SigningKey.load(key_file)
     kind = chance.choice((Kind.BATCH, Kind.FUNDING, Kind.ORDER))
-    return raw, sign(raw, kind, key, layout.KID, AUDIENCE, storm.now()).encode()
+    return raw, sign(raw, kind, key, layout.KID, AUDIENCE, now).encode()
 
 
 def answered(directory: Path, digests: list[str]) -> int:

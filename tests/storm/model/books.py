@@ -31,6 +31,7 @@ SELECT payout_id & 1048575 AS line, conflict_at, cancelled_at FROM payouts WHERE
 RECEIPTS = "SELECT value FROM outbox WHERE topic = 'receipts' ORDER BY outbox_id"
 HISTORY = "SELECT seq, at, event, body, hash FROM history WHERE batch_no = $1 ORDER BY seq"
 BATCH = "SELECT * FROM batches WHERE batch_no = $1"
+ORDERS = "SELECT kind, line, attempt_no, outcome FROM orders WHERE batch_id = $1 ORDER BY order_no"
 
 FINAL = {
     State.CREDITED: "credited",
@@ -39,6 +40,7 @@ FINAL = {
     State.NOT_EXECUTED: "failed",
     State.VOID: "cancelled",
 }
+MADE_ANEW = (State.REJECTED, State.RETURNED, State.NOT_EXECUTED)  # what a further attempt may follow
 KNOWN_AFTER = {State.CREDITED: {State.CREDITED, State.RETURNED}}  # the others stay what they are
 
 
@@ -52,6 +54,7 @@ class Books:
     payouts: dict[int, Any] = field(default_factory=dict)
     receipts: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     history: list[Any] = field(default_factory=list)
+    orders: list[Any] = field(default_factory=list)
     batch: Any = None
     count: Count = field(default_factory=Count)
 
@@ -73,6 +76,7 @@ class Books:
             chunk = json.loads(row["value"])
             for receipt in chunk["receipts"] if chunk["batch_id"] == batch_id else ():
                 books.receipts[receipt["line"], receipt["attempt"], receipt["outcome"]] += 1
+        books.orders = await connection.fetch(ORDERS, batch_id)
         books.history = await connection.fetch(HISTORY, batch_no)
         books.count = Count.of_rows([dict(row) for row in await connection.fetch(sql("count_batch"), batch_no)])
         return books
@@ -103,6 +107,7 @@ def faults_of(before: Books, now: Books, bank: TruthBank) -> Iterator[str]:
     yield from _bank_faults(now, bank)
     yield from _identity_faults(now)
     yield from _receipt_faults(now)
+    yield from _order_faults(now)
     yield from _change_faults(before, now)
 
 
@@ -142,6 +147,23 @@ def _receipt_faults(now: Books) -> Iterator[str]:
     for key in sorted(set(due) | set(now.receipts)):
         if due[key] != now.receipts[key]:
             yield f"RX: {now.receipts[key]} receipts {key}, due {due[key]}"
+
+
+def _order_faults(now: Books) -> Iterator[str]:
+    """An attempt follows a closed one only, and by one order; the core alone may follow a line that never arrived."""
+    applied = Counter(
+        (order["line"], order["attempt_no"])
+        for order in now.orders
+        if order["kind"] == "REISSUE" and order["outcome"] == "APPLIED"
+    )
+    for (line, number), state in now.states.items():
+        followed = (line, number + 1) in now.attempts
+        orders = applied.pop((line, number), 0)
+        if followed and state not in MADE_ANEW:
+            yield f"attempt {(line, number)} is {state} and has a successor"
+        if orders > 1 or orders > followed or (followed and not orders and state is not State.NOT_EXECUTED):
+            yield f"{orders} orders made the successor of attempt {(line, number)}"
+    yield from (f"an order was applied to attempt {key}, which is not there" for key in applied)
 
 
 def _change_faults(before: Books, now: Books) -> Iterator[str]:

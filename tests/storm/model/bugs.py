@@ -118,6 +118,11 @@ def return_reopens_nothing(patch: pytest.MonkeyPatch) -> None:
     _patch_cells(patch, {(State.CREDITED, Proof.RETURNED): NOOP})
 
 
+def late_success_overwrites_failed(patch: pytest.MonkeyPatch) -> None:
+    """What a bank pays after it had rejected it is simply paid: nothing freezes, nobody is called. R20's own."""
+    _patch_cells(patch, {(State.REJECTED, Proof.CREDITED): State.CREDITED})
+
+
 def _patch_cells(patch: pytest.MonkeyPatch, cells: Mapping[tuple[State, Proof], Cell]) -> None:
     table = {state: dict(row) for state, row in states.TABLE.items()}
     for (state, proof), cell in cells.items():

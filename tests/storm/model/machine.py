@@ -176,23 +176,30 @@ class Payouts(RuleBasedStateMachine):
     def order(self, who: int, kind: str, choice: int, stale: int, twice: bool, mishap: Mishap | None) -> None:
         line = sorted(self.books.payouts)[choice % len(self.books.payouts)]
         attempt = max(1, self.books.latest(line) - (stale == 4))
-        self._take_order(who, kind, line, attempt, twice, mishap)
+        self.take_order(who, kind, line, attempt, twice, mishap)
 
     @rule(who=PROCESSES, choice=st.integers(0, 5), mishap=MISHAPS)
     @when(lambda model: bool(model.books.attempts))
     def recall(self, who: int, choice: int, mishap: Mishap | None) -> None:
         if choice == 0:  # it ends an example's interest in most lines
-            self._take_order(who, "RECALL", None, None, False, mishap)
+            self.take_order(who, "RECALL", None, None, False, mishap)
 
-    def _take_order(
-        self, who: int, kind: str, line: int | None, attempt: int | None, twice: bool, mishap: Mishap | None
+    def take_order(
+        self,
+        who: int,
+        kind: str,
+        line: int | None,
+        attempt: int | None,
+        twice: bool,
+        mishap: Mishap | None,
+        **details: str,
     ) -> None:
         self._orders += 1
         name = f"O-{self._orders}"
 
         async def take(gateway: Gateway) -> None:
             for _ in range(1 + twice):
-                await gateway.order(kind, name, line, attempt)
+                await gateway.order(kind, name, line, attempt, **details)
 
         self.world.act(who, take, mishap)
 

@@ -70,6 +70,16 @@ def return_reopens_nothing(model: Payouts) -> None:
     model.bank_decides(choice=0, fate="return")
 
 
+def late_success(model: Payouts) -> None:
+    """Not one of the eight: R20's."""
+    model.send_in_peace(who=0, answer=Answer.RECEIVED)
+    model.bank_decides(choice=0, fate="reject")
+    model.collect_results(who=0, told="once", mishap=None)
+    model.sound()
+    model.bank_decides(choice=0, fate="pay_rejected")
+    model.collect_results(who=0, told="once", mishap=None)
+
+
 SCENES: tuple[Scene, ...] = (
     resend_on_timeout,
     commit_after_the_call,
@@ -80,3 +90,12 @@ SCENES: tuple[Scene, ...] = (
     fenced_may_send,
     return_reopens_nothing,
 )
+
+
+def play(scene: Scene) -> None:
+    """One story over one line, to its rest; ``Violation`` where something is wrong."""
+    model = Payouts()
+    model.begin(lines=1, max_lines=1000, proof=False)
+    scene(model)
+    model.sound()
+    model.teardown()

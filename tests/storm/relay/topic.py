@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -23,8 +24,14 @@ _serial = itertools.count(1)
 
 async def whole_topic(kafka: Kafka, name: str = "receipts") -> list[tuple[bytes, bytes]]:
     """(key, value) of every record that is there now, in the order of each partition, partition by partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
-    found: dict[int, list[tuple[bytes, bytes]]] = {}
+    partitions = [TopicPartition(kafka.topic(name), n) for n in range(PARTITIONS)]
+    return [(record.key, record.value) for record in await whole_topics(kafka.bootstrap, partitions)]
+
+
+async def whole_topics(bootstrap: str, partitions: Sequence[TopicPartition] | None = None) -> list[Any]:
+    """Every record that is there now, partition by partition; of all topics where none are named."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    found: dict[TopicPartition, list[Any]] = {}
     async with asyncio.timeout(PATIENCE):
         while True:  # a broker that has just come back refuses for a moment
             with contextlib.suppress(KafkaError, OSError):
@@ -32,12 +39,14 @@ async def whole_topic(kafka: Kafka, name: str = "receipts") -> list[tuple[bytes,
                 break
             await asyncio.sleep(0.2)
         try:
-            partitions = [TopicPartition(kafka.topic(name), n) for n in range(PARTITIONS)]
+            if partitions is None:
+                known = sorted(await consumer.topics())
+                partitions = [TopicPartition(name, n) for name in known for n in consumer.partitions_for_topic(name)]
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             while any([await consumer.position(one) < ends[one] for one in partitions]):
                 for at, records in (await consumer.getmany(timeout_ms=200)).items():
-                    found.setdefault(at.partition, []).extend((r.key, r.value) for r in records)
+                    found.setdefault(at, []).extend(records)
         finally:
             await consumer.stop()
     return [record for partition in sorted(found) for record in found[partition]]

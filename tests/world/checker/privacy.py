@@ -4,6 +4,9 @@ Every ID number, account, phone, long name and address of the inputs is a canary
 once in any bytes: numbers as runs of digits looked up in a set, texts by an anchor (a name's interpunct, an address's
 first characters) around which the few possible shapes are looked up. Texts are searched in UTF-8, GB18030, UTF-16 and
 as JSON and Python escapes. A hit is reported by file, kind and offset, never by value.
+
+``Canaries(values, disguises)`` also looks for whatever forms a caller knows of each value: hexadecimal, base64, turned
+round. Values made alike share the beginnings or the ends of their forms, so that a few anchors find thousands of them.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,9 @@ _MOBILE = re.compile("1[3-9][0-9]{9}")
 _NUMBER = re.compile("[0-9]{11,}[Xx]?")
 _SHORTEST_NAME = 4  # of two or three common characters, anybody's name turns up in a text
 _SHORTEST_ANCHOR = 3
+_SHARED_BYTES = 6  # of two disguised values that are alike
+_SHORTEST_DISGUISE = 8
+_LONGEST_OF_CHANCE = 13  # digits that stand inside a longer number by chance
 _INTERPUNCTS = "\u00b7" + DOTS
 _MOST_HITS = 1000
 _CHUNK = 64 * 1024 * 1024
@@ -38,13 +45,18 @@ class Hit:
 class Canaries:
     """A compiled set of values."""
 
-    def __init__(self, values: Iterable[str]) -> None:
+    def __init__(self, values: Iterable[str], disguises: Callable[[str], Iterable[bytes]] | None = None) -> None:
+        values = list(values)
         self._phones: set[bytes] = set()
         self._numbers: dict[int, set[bytes]] = {}
         # (anchor) -> {(bytes before the anchor, total length)} and the encoded values
         self._texts: dict[bytes, tuple[set[tuple[int, int]], set[bytes]]] = {}
         for value in values:
             self._add(value)
+        if disguises is not None:
+            plain = {value.encode("utf-8", "replace") for value in values}
+            forms = {form for value in values for form in disguises(value)}
+            self._add_disguised({form for form in forms - plain if len(form) >= _SHORTEST_DISGUISE})
 
     def _add(self, value: str) -> None:
         digits = "".join(value.split()).removeprefix("+86")
@@ -58,6 +70,17 @@ class Canaries:
                 shapes.add((encoded.index(anchor), len(encoded)))
                 wanted.add(encoded)
 
+    def _add_disguised(self, forms: set[bytes]) -> None:
+        """Each form by its first or its last bytes, whichever more of the others share."""
+        heads = Counter(form[:_SHARED_BYTES] for form in forms)
+        tails = Counter(form[-_SHARED_BYTES:] for form in forms)
+        for form in forms:
+            head, tail = form[:_SHARED_BYTES], form[-_SHARED_BYTES:]
+            by_head = heads[head] >= tails[tail]
+            shapes, wanted = self._texts.setdefault(head if by_head else tail, (set(), set()))
+            shapes.add((0 if by_head else len(form) - _SHARED_BYTES, len(form)))
+            wanted.add(form)
+
     def search(self, data: bytes) -> Iterator[tuple[str, int]]:
         """Kind and offset of each value that stands in ``data``."""
         for run in _RUN.finditer(data):
@@ -65,8 +88,11 @@ class Canaries:
         for anchor, (shapes, wanted) in self._texts.items():
             at = data.find(anchor)
             while at >= 0:
-                if any(data[at - before : at - before + size] in wanted for before, size in shapes if before <= at):
-                    yield "text", at
+                for before, size in shapes:
+                    start = at - before
+                    if start >= 0 and data[start : start + size] in wanted and not _by_chance(data, start, size):
+                        yield "text", at
+                        break
                 at = data.find(anchor, at + 1)
 
     def _in_run(self, run: bytes, offset: int) -> Iterator[tuple[str, int]]:
@@ -77,6 +103,13 @@ class Canaries:
             for at in range(len(run) - size + 1):
                 if run[at : at + size] in wanted:
                     yield "number", offset + at
+
+
+def _by_chance(data: bytes, start: int, size: int) -> bool:
+    """Whether a short number is only part of a longer one."""
+    if size > _LONGEST_OF_CHANCE or not data[start : start + size].isdigit():
+        return False
+    return data[max(0, start - 1) : start].isdigit() or data[start + size : start + size + 1].isdigit()
 
 
 def _spellings(value: str) -> Iterator[tuple[bytes, bytes]]:

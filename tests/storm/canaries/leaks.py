@@ -1,0 +1,106 @@
+"""Starts the gateway as a build that leaks on purpose, in one way each: what finds none of them can see nothing.
+
+    python -m tests.storm.canaries.leaks NAME run --config gateway.toml
+
+``careless`` says too much in a log line and is stopped by the redactor: it must leak nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from gateway import log, privacy
+from gateway.intake import Intake, _raw_fields
+from gateway.kafka import Inbox
+from gateway.log import get_logger
+from gateway.privacy import Sealer
+from schemas import codec
+from schemas.v1 import Kind
+
+_NONCE = bytes(12)
+_TAG = bytes(16)
+CARELESS_WORDS = "refused as it came"
+
+
+def careless() -> None:
+    """A line of the log that a hasty hand would write: the refused line as it came, under any name and in the words."""
+    refused = Intake._refused
+
+    def told(self: Intake, batch_no: int, line: Any, verdict: Any) -> Any:
+        written = _raw_fields(line).decode()
+        get_logger("intake").debug(f"{CARELESS_WORDS}: {written}", batch=batch_no, line=line.line, detail=written)
+        return refused(self, batch_no, line, verdict)
+
+    setattr(Intake, "_refused", told)  # noqa: B010 - mypy refuses the plain assignment to a method
+
+
+def redactor_off() -> None:
+    """The same careless line, and no gate for keys and values."""
+    careless()
+
+    def everything(_logger: Any, _method: str, event: Any) -> Any:
+        return event
+
+    log._CHAIN = tuple(everything if step is log.allow_listed else step for step in log._CHAIN)
+
+
+def exception_with_input() -> None:
+    """Exceptions are told with their words, and pydantic's, which quotes its input, is let through."""
+
+    def with_words(error: BaseException, depth: int = log.CHAIN_LIMIT) -> dict[str, object]:
+        return {"type": type(error).__name__, "message": "".join(traceback.format_exception(error))}
+
+    async def one(self: Inbox, kind: Kind, record: Any) -> None:
+        codec.MODELS[kind].model_validate_json(record.value)
+
+    log.describe = with_words
+    setattr(Inbox, "_one", one)  # noqa: B010
+
+
+def library_values_logged() -> None:
+    """aiokafka's debug lines as it means them, with the records that it fetched."""
+
+    def emit(self: logging.Handler, record: logging.LogRecord) -> None:
+        sys.stdout.write(record.getMessage() + "\n")
+
+    log.LIBRARY_FLOOR = logging.DEBUG
+    setattr(log._LibraryHandler, "emit", emit)  # noqa: B010
+
+
+def column_in_plain() -> None:
+    """Sealed columns hold what they should hide, in the form of a seal."""
+    unseal = Sealer.unseal
+
+    def seal(self: Sealer, plaintext: bytes, aad: bytes) -> bytes:
+        return self.head + _NONCE + plaintext + _TAG
+
+    def open_(self: Sealer, blob: bytes, aad: bytes) -> bytes:
+        body = len(privacy._head_of(blob)) + len(_NONCE)
+        return blob[body : -len(_TAG)] if blob.endswith(_TAG) else unseal(self, blob, aad)
+
+    setattr(Sealer, "seal", seal)  # noqa: B010
+    setattr(Sealer, "unseal", open_)  # noqa: B010
+
+
+BUILDS: dict[str, Callable[[], None]] = {
+    build.__name__: build
+    for build in (careless, redactor_off, exception_with_input, library_values_logged, column_in_plain)
+}
+# Where each of them has to be found.
+SHOWS_IN = {
+    redactor_off.__name__: "logs",
+    exception_with_input.__name__: "logs",
+    library_values_logged.__name__: "logs",
+    column_in_plain.__name__: "postgres",
+}
+
+
+if __name__ == "__main__":
+    from gateway.__main__ import main
+
+    BUILDS[sys.argv.pop(1)]()
+    main()
