@@ -25,7 +25,16 @@ WORLDS: dict[str, Faults] = {name: every_fault(number) for number, name in enume
 WORLDS = (
     {**WORLDS, "every_fault": every_fault(3), "broken_word": broken_word()} if scale.FULL else {"http_batch": HONEST}
 )
-REFUSED = {"UNREADABLE", "UNSIGNED", "BAD_SIGNATURE", "SCHEMA", "WRONG_VERSION", "UNKNOWN_PROGRAMME", "UNKNOWN_BATCH"}
+REFUSED = {
+    "UNREADABLE",
+    "UNSIGNED",
+    "BAD_SIGNATURE",
+    "SCHEMA",
+    "WRONG_VERSION",
+    "WRONG_TOTALS",
+    "UNKNOWN_BATCH",
+    "OVERSIZE",
+}
 
 
 def _one_of(name: str) -> str:
