@@ -23,7 +23,8 @@ FLOORS: Final[Mapping[str, str]] = MappingProxyType(
         "lxml": "6",
     }
 )
-_RELEASE = re.compile(r"([0-9]+(?:\.[0-9]+)*)(.*)", re.ASCII)
+# Possessive: what was read as the release is not tried again in every shorter way when the rest does not fit.
+_RELEASE = re.compile(r"([0-9]++(?:\.[0-9]++)*+)(.*)", re.ASCII)
 _STABLE = re.compile(r"(?:\.?post[0-9]+)?(?:\+.*)?")
 
 

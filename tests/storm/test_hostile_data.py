@@ -25,7 +25,7 @@ from tests.storm.scale import FULL, SEED, figure, size
 
 NAMES = size(600, 10_000)
 REFUSED_WITHIN_SECONDS = 1.0
-LENGTHS = (8, 16, 20, 24, 28, 32, 100, 1_000, 10_000, 100_000)
+LENGTHS = (8, 16, 20, 24, 28, 32, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 READERS = readers()
 
 

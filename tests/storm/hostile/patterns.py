@@ -140,7 +140,7 @@ def _repeats(tree: Any) -> Iterator[Any]:
 
 
 def _children(kind: Any, value: Any) -> list[Any]:
-    if kind in _REPEATS:
+    if kind in (*_REPEATS, op.POSSESSIVE_REPEAT):
         return [value[2]]
     if kind is op.SUBPATTERN:
         return [value[3]]
