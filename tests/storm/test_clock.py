@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import chinese_calendar
 import pytest
@@ -29,7 +30,7 @@ from tests.storm import scale
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 STEPS = (HOUR, -HOUR, DAY, -DAY)
 OPENS, CUT_OFF, LAST_LOOK = dt.time(9, 0), dt.time(16, 30), dt.time(16, 15)
-HOURS = {"opens": OPENS, "cut_off": CUT_OFF, "working_days_only": True, "max_lines": 1}
+HOURS: dict[str, Any] = {"opens": OPENS, "cut_off": CUT_OFF, "working_days_only": True, "max_lines": 1}
 # The slice goes over the National Day and its two make-up days; the whole over the two years that the table knows.
 FIRST_DAY = dt.date(2025, 1, 1) if scale.FULL else dt.date(2026, 9, 12)
 DAYS = scale.size(35, 730)

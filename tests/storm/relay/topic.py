@@ -40,8 +40,7 @@ async def whole_topics(bootstrap: str, partitions: Sequence[TopicPartition] | No
             await asyncio.sleep(0.2)
         try:
             if partitions is None:
-                known = sorted(await consumer.topics())
-                partitions = [TopicPartition(name, n) for name in known for n in consumer.partitions_for_topic(name)]
+                partitions = await _all_partitions(consumer)
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             while any([await consumer.position(one) < ends[one] for one in partitions]):
@@ -50,6 +49,15 @@ async def whole_topics(bootstrap: str, partitions: Sequence[TopicPartition] | No
         finally:
             await consumer.stop()
     return [record for partition in sorted(found) for record in found[partition]]
+
+
+async def _all_partitions(consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+    """Of every topic, once the broker tells those of each: one that was just made has none for a moment."""
+    while True:
+        known = {name: consumer.partitions_for_topic(name) for name in await consumer.topics()}
+        if all(known.values()):
+            return [TopicPartition(name, n) for name in sorted(known) for n in sorted(known[name])]
+        await asyncio.sleep(0.2)
 
 
 class RelayProcess:
