@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.lists import write_lists
+from tests.bench.lists import LINES_PER_BATCH, write_lists
 from tests.bench.processes import cpu_seconds, peak_megabytes
 from tests.world.faults import NO_FAULTS
 from tests.world.layout_banks import BANKS
@@ -32,10 +32,10 @@ POLL_SECONDS = 0.25
 PREFIX = "payout."
 
 
-def plan_of(directory: Path, payouts: int, broker: str) -> Plan:
+def plan_of(directory: Path, payouts: int, broker: str, lines_per_batch: int = LINES_PER_BATCH) -> Plan:
     return Plan(
         directory=directory,
-        lists=tuple(write_lists(directory / "lists", payouts)),
+        lists=tuple(write_lists(directory / "lists", payouts, lines_per_batch)),
         scale=SCALE,
         broker=broker,
         faults=NO_FAULTS,

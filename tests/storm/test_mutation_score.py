@@ -19,7 +19,12 @@ from tests.storm.scale import FULL, SEED, figure
 
 LEAST_SHARE: Final = 0.85  # of mutants, never money
 MUTANTS: Final = 300
-SMALL: Final = ("--only", "gateway/store/ids.py", "--count", "8")  # what every run of the tests asks about
+SMALL: Final = ("--only", "gateway/store/ids.py::payout_from_name")  # what every run of the tests asks about
+SMALL_MUTANTS: Final = 6
+SMALL_TESTS: Final = tuple(
+    f"tests/unit/test_ids.py::{name}"
+    for name in ("test_a_payout_s_name_and_key_are_one", "test_what_is_no_name_is_refused")
+)
 SUITE: Final = (
     *("tests/unit/test_states.py", "tests/unit/test_policy.py", "tests/unit/test_policy_names.py"),
     *("tests/unit/test_policy_reasons.py", "tests/unit/test_ids.py", "tests/store"),
@@ -49,17 +54,17 @@ def strong_enough(found: dict[str, Any]) -> bool:
 
 
 def test_the_tests_see_a_handful_of_mistakes() -> None:
-    """The machine works: what is planted is seen by the tests of its own module."""
-    found = asked(*SMALL, "tests/unit/test_ids.py", seed=SEED)
+    """The machine works: all that can be planted in one function is seen by the two tests of that function."""
+    found = asked(*SMALL, *SMALL_TESTS, seed=SEED)
     figure("R21", **found)
+    assert (found["asked"], found["killed"]) == (SMALL_MUTANTS, SMALL_MUTANTS)
     assert strong_enough(found)
 
 
 def test_a_suite_that_asks_nothing_is_caught() -> None:
     """The control: tests that run the same lines and assert nothing kill nothing, and the score says so."""
     found = asked(*SMALL, TOOTHLESS, seed=SEED)
-    assert found["asked"] >= 8
-    assert found["killed"] == 0
+    assert (found["asked"], found["killed"]) == (SMALL_MUTANTS, 0)
     assert not strong_enough(found)
 
 

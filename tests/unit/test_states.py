@@ -207,4 +207,10 @@ def test_only_two_things_depend_on_their_scope() -> None:
 def test_the_readme_shows_the_machine_as_it_is() -> None:
     """The diagram in the README is the generated one: run `python -m gateway.states` when the table changes."""
     readme = Path(__file__).parents[2] / "README.md"
-    assert states.diagram() in readme.read_text(encoding="utf-8")
+    assert f"```mermaid\n{states.diagram()}\n```" in readme.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("own", "whole"), list(product([None, *State], State)))
+def test_what_the_bank_said_of_a_line_outweighs_what_it_said_of_all(own: State | None, whole: State) -> None:
+    """An attempt shares its submission's state until the bank speaks of the line itself."""
+    assert states.effective(own, whole) is (whole if own is None else own)

@@ -73,8 +73,7 @@ class Questions:
 
     def __init__(self, only: Sequence[str], count: int, seed: int, workers: int) -> None:
         self.only, self.count, self.seed, self.workers = only, count, seed, workers
-        self.files = [ROOT / one for one in only if one.endswith(".py")]
-        self.reach = Reach(self.files)
+        self.reach = Reach(ROOT / one.partition("::")[0] for one in only if one != QUERIES)
         self.queries = Queries.installed()
         self.verdicts: list[Verdict] = []
         self.sizes: dict[str, int] = {}
@@ -120,7 +119,7 @@ class Questions:
     # --- Which ------------------------------------------------------------------------------------------------------
 
     def _sample(self) -> list[Mutant]:
-        pools = [mutants_of(one) for one in self.only if one.endswith(".py")]
+        pools = [mutants_of(one) for one in self.only if one != QUERIES]
         if QUERIES in self.only:
             pools.append(self._prepared())
         pools = [pool for pool in pools if pool]
@@ -259,7 +258,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", action="append", default=[], help="a module's path; every one and the queries if left out")
+    parser.add_argument("--only", action="append", default=[], help="a module, or module::function; else all and the queries")
     parser.add_argument("tests", nargs="*")
     given = parser.parse_args()
     asked = Questions(given.only or [*modules(), QUERIES], given.count, given.seed, given.workers)

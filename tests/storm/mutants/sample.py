@@ -53,11 +53,14 @@ def modules() -> list[str]:
     return ["gateway/states.py", "gateway/policy.py", *(str(path.relative_to(ROOT)) for path in store)]
 
 
-def mutants_of(module: str) -> list[Mutant]:
+def mutants_of(what: str) -> list[Mutant]:
+    """Of a module, or of one function in it: ``gateway/store/ids.py::payout_id``."""
+    module, _, function = what.partition("::")
     source = (ROOT / module).read_text(encoding="utf-8")
     return [
         Mutant(module, one.operator, one.change, one.number, one.function, one.first, one.last)
         for one in places(source)
+        if function in ("", one.function)
     ]
 
 
