@@ -85,4 +85,3 @@ def series(world: World) -> frozenset[str]:
     """Every series that the gateway shows, by name and labels; of a histogram each bucket is one."""
     page = asyncio.run(world.metrics())
     return frozenset(f"{name}{{{labels}}}" for name, samples in page.items() for labels in samples)
-

@@ -56,7 +56,12 @@ def faults(soak: Soak) -> list[str]:
 def told(soak: Soak) -> dict[str, Any]:
     early, late = soak.medians
     about = {"payouts": soak.payouts, "looks": len(soak.looks), "series": len(soak.looks[-1].series)}
-    return about | {"born": len(soak.born), "mb_early": round(early), "mb_late": round(late), "drift": f"{soak.drift:.1%}"}
+    return about | {
+        "born": len(soak.born),
+        "mb_early": round(early),
+        "mb_late": round(late),
+        "drift": f"{soak.drift:.1%}",
+    }
 
 
 def test_a_gateway_that_pays_for_long_stays_what_it_was(tmp_path: Path) -> None:

@@ -292,6 +292,13 @@ def test_a_bank_without_an_agreement_on_the_day(bank_no: str) -> None:
     assert refused(Line(bank_no=bank_no)) == (LineReason.NO_AGREEMENT, policy.NO_AGREEMENT)
 
 
+def test_an_agreement_holds_on_its_first_and_on_its_last_day() -> None:
+    """Both days are the agreement's own; the day before and the day after are not."""
+    agreement = replace(AGREEMENTS[0], valid_from=DAY, valid_to=DAY + dt.timedelta(days=1))
+    days = [DAY + dt.timedelta(days=number) for number in (-1, 0, 1, 2)]
+    assert [agreement.valid_on(day) for day in days] == [False, True, True, False]
+
+
 def test_a_kept_account_is_judged_when_it_is_loaded() -> None:
     """What a bank says it keeps for a person comes in under the rules of a line, for the canonical person."""
     id_no = IdNumber(OTHER_ID.lower())
@@ -430,15 +437,14 @@ def test_what_finance_reads_and_files_say_is_spelled_once() -> None:
     assert policy.DEFAULT_MAX_AMOUNT_FEN == 10_000_000_00
     assert [kind.value for kind in AccountKind] == ["SSCARD", "CARD", "PASSBOOK"]
     assert [scope.value for scope in Scope] == ["SCHEME", "SOCIAL_INSURANCE"]
-    assert (policy.CASH, policy.UNKNOWN_KIND, policy.SOCIAL_INSURANCE) == (
-        *("cash payment", "unknown account kind", "social-insurance programme"),
+    details = (
+        *(policy.CASH, policy.UNKNOWN_KIND, policy.SOCIAL_INSURANCE),
+        *(policy.NOT_AN_AMOUNT, policy.TOO_MANY_DECIMALS, policy.ZERO, policy.TOO_LARGE),
+        *(policy.NO_ACCOUNT, policy.NOT_AN_ACCOUNT, policy.NOT_A_BANK, policy.NO_AGREEMENT, policy.DUPLICATE),
     )
-    assert (policy.NOT_AN_AMOUNT, policy.TOO_MANY_DECIMALS, policy.ZERO, policy.TOO_LARGE) == (
-        *("not a plain amount", "more than two decimals", "zero", "above the upper bound"),
-    )
-    assert (policy.NO_ACCOUNT, policy.NOT_AN_ACCOUNT, policy.NOT_A_BANK) == (
-        *("no account on the line and none kept", "not an account number", "not a bank number of 12 digits"),
-    )
-    assert (policy.NO_AGREEMENT, policy.DUPLICATE) == (
-        *("bank has no agreement for the county", "same programme, period and ID as another line"),
+    assert " / ".join(details) == (
+        "cash payment / unknown account kind / social-insurance programme / "
+        "not a plain amount / more than two decimals / zero / above the upper bound / "
+        "no account on the line and none kept / not an account number / not a bank number of 12 digits / "
+        "bank has no agreement for the county / same programme, period and ID as another line"
     )

@@ -194,6 +194,12 @@ def test_a_bank_that_has_said_i_have_it_cannot_take_it_back(state: State, proof:
         assert affirmed is plain
 
 
+def test_nothing_is_affirmed_until_the_bank_says_so() -> None:
+    """What is taken for granted of an attempt is that nobody has confirmed it."""
+    assert not Known(State.SENDING, AMOUNT).affirmed
+    assert decide(Known(State.SENDING, AMOUNT), evidence(Proof.NOT_TAKEN), whole=True) is State.DEFERRED
+
+
 def test_only_two_things_depend_on_their_scope() -> None:
     """The split cells: ABSENT in doubt (resend the file, or close the one line), NOT_TAKEN of what is in process."""
     split = {(s, p) for s, row in TABLE.items() for p, cell in row.items() if isinstance(cell, Split)}

@@ -2,10 +2,10 @@
 
     python -m tests.storm.mutants.ask --count 200 --seed 7 [--only gateway/states.py] tests/unit/test_states.py ...
 
-What costs time in mutation testing is to start again: interpreter, imports, collection, a server with a schema. Here all
-of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked nothing),
-and notes which lines and queries it reaches. Then, for each mutant, a child of the session plants it and runs the tests that
-reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is green then, or
+What costs time in mutation testing is to start again: interpreter, imports, collection, a server with a schema. Here
+all of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked
+nothing), and notes which lines and queries it reaches. Then, for each mutant, a child of the session plants it and runs
+the tests that reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is green then, or
 ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. Lines of JSON come out: a
 verdict each, and the score.
 """
@@ -24,7 +24,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -232,7 +231,9 @@ class Questions:
         if self._server is not None:
             os.environ["TEST_POSTGRES_DSN"] = self._server.dsn()
         first = _FirstRed()
-        functions = dict.fromkeys(test.partition("[")[0] for test in tests)  # a parameter may be named by what is broken
+        functions = dict.fromkeys(
+            test.partition("[")[0] for test in tests
+        )  # a parameter may be named by what is broken
         code = pytest.main(["-x", "-p", "no:cacheprovider", *functions], plugins=[first])
         if code == pytest.ExitCode.OK:
             return "survived", ""
@@ -258,7 +259,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", action="append", default=[], help="a module, or module::function; else all and the queries")
+    parser.add_argument(
+        "--only", action="append", default=[], help="a module, or module::function; else all and the queries"
+    )
     parser.add_argument("tests", nargs="*")
     given = parser.parse_args()
     asked = Questions(given.only or [*modules(), QUERIES], given.count, given.seed, given.workers)

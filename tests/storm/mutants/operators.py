@@ -132,9 +132,7 @@ def _statement(node: ast.stmt, function: str, *, inside_function: bool) -> Itera
                 yield _Found(found, operator, replacement, where, node)
 
 
-def _defined(
-    node: ast.FunctionDef | ast.AsyncFunctionDef, function: str, inside_function: bool
-) -> Iterator[_Found]:
+def _defined(node: ast.FunctionDef | ast.AsyncFunctionDef, function: str, inside_function: bool) -> Iterator[_Found]:
     for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
         for found, operator, replacement in _expressions(default):
             where = function if inside_function else MODULE_LEVEL
@@ -249,7 +247,11 @@ def _swapped(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
     """The first two arguments that are data."""
     first = 1 if _names_query(node) else 0
     pair = node.args[first : first + 2]
-    if len(pair) < 2 or any(isinstance(one, ast.Starred) for one in node.args) or ast.unparse(node.func) == "isinstance":
+    if (
+        len(pair) < 2
+        or any(isinstance(one, ast.Starred) for one in node.args)
+        or ast.unparse(node.func) == "isinstance"
+    ):
         return
     if ast.dump(pair[0]) != ast.dump(pair[1]):
         swapped = [*node.args[:first], *reversed(pair), *node.args[first + 2 :]]

@@ -57,7 +57,7 @@ class Queries:
 
 
 def plant_in_function(path: Path, function: str, number: int) -> None:
-    """Give the outermost function around mistake ``number`` of a file its broken code. NotPlanted if it is not there."""
+    """Give the outermost function around mistake ``number`` its broken code. NotPlanted if it is not there."""
     outermost = function.partition(".<locals>")[0]
     broken = compile(mutated(path.read_text(encoding="utf-8"), number), str(path), "exec")
     codes = {code.co_firstlineno: code for code in _codes(broken) if code.co_qualname == outermost}

@@ -1,4 +1,4 @@
-"""Which tests reach which lines and which named queries: whoever does not reach a mistake need not be asked about it."""
+"""Which tests reach which lines and which named queries: who does not reach a mistake need not be asked about it."""
 
 from __future__ import annotations
 
