@@ -5,9 +5,9 @@
 What costs time in mutation testing is to start again: interpreter, imports, collection, a server with a schema. Here
 all of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked
 nothing), and notes which lines and queries it reaches. Then, for each mutant, a child of the session plants it and runs
-the tests that reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is green then, or
-ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. Lines of JSON come out: a
-verdict each, and the score.
+the tests that reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is
+green then, or ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. Lines of
+JSON come out: a verdict each, and the score.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from gateway.store import ids
 
 
 def test_names_are_made_and_read() -> None:
+    """Nothing is promised: whatever comes of it is as good as anything else."""
     with contextlib.suppress(Exception):
         ids.payout_from_name(ids.payout_name(ids.payout_id(1, 1)))
         ids.payout_from_name("nobody")
