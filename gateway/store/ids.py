@@ -51,7 +51,7 @@ def mint_references(count: int, at: dt.datetime, alphabet: str, length: int) -> 
     """``count`` references: milliseconds first, for index locality, then randomness from the operating system.
 
     Random rather than counted, so that a database restored from a backup cannot mint a reference twice. Raises
-    ValueError when the bank's alphabet and length leave fewer than 60 random bits.
+    ValueError when the bank's alphabet and length leave fewer than 50 random bits.
     """
     symbols = CROCKFORD if set(CROCKFORD) <= set(alphabet) else "".join(sorted(set(alphabet)))
     base = len(symbols)

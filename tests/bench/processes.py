@@ -34,7 +34,16 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_megabytes(pid: int) -> float:
     """The most memory a process ever held (resident), in MB."""
+    return _megabytes(pid, "VmHWM:")
+
+
+def resident_megabytes(pid: int) -> float:
+    """The memory a process holds now (resident), in MB."""
+    return _megabytes(pid, "VmRSS:")
+
+
+def _megabytes(pid: int, title: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(title):
             return int(line.split()[1]) / 1024
-    raise ValueError("the kernel keeps no peak for this process")
+    raise ValueError(f"the kernel says nothing about {title} of this process")

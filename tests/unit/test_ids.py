@@ -83,6 +83,31 @@ def test_too_little_room_for_chance_is_refused(alphabet: str, length: int) -> No
         ids.mint_references(1, AT, alphabet, length)
 
 
+@pytest.mark.parametrize("alphabet", [ids.CROCKFORD, "01"])
+def test_a_reference_begins_with_its_millisecond(alphabet: str) -> None:
+    """In the bank's own characters and at a fixed width, so that references sort as they were minted."""
+    width = {32: 9, 2: 44}[len(alphabet)]
+    (reference,) = ids.mint_references(1, AT, alphabet, 100)
+    number = 0
+    for character in reference[:width]:
+        number = number * len(alphabet) + alphabet.index(character)
+    assert number == int(AT.timestamp() * 1000)
+
+
+def test_chance_uses_every_character_at_every_place() -> None:
+    """No place behind the time is narrower than the others: there chance would be less than it is said to be."""
+    minted = ids.mint_references(2_000, AT, ids.CROCKFORD, 20)
+    for place in range(9, 20):
+        assert {reference[place] for reference in minted} == set(ids.CROCKFORD)
+
+
+def test_fifty_bits_of_chance_are_enough_and_one_less_is_not() -> None:
+    """With two characters each place is a bit: 44 for the time, and fifty."""
+    assert len(ids.mint_references(1, AT, "01", 94)[0]) == 94
+    with pytest.raises(ValueError, match="too short"):
+        ids.mint_references(1, AT, "01", 93)
+
+
 def test_nothing_to_mint_is_nothing() -> None:
     """An empty chunk asks for no reference."""
     assert ids.mint_references(0, AT, ids.CROCKFORD, 26) == []

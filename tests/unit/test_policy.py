@@ -181,10 +181,12 @@ def test_social_insurance_is_out_of_scope() -> None:
     ("written", "kind"),
     [
         ("社会保障卡", "SSCARD"),
+        ("社保卡", "SSCARD"),
         ("SSCARD", "SSCARD"),
         ("银行卡", "CARD"),
         ("CARD", "CARD"),
         ("存折", "PASSBOOK"),
+        ("PASSBOOK", "PASSBOOK"),
         ("", "CARD"),
     ],
 )
@@ -290,6 +292,13 @@ def test_a_bank_without_an_agreement_on_the_day(bank_no: str) -> None:
     assert refused(Line(bank_no=bank_no)) == (LineReason.NO_AGREEMENT, policy.NO_AGREEMENT)
 
 
+def test_an_agreement_holds_on_its_first_and_on_its_last_day() -> None:
+    """Both days are the agreement's own; the day before and the day after are not."""
+    agreement = replace(AGREEMENTS[0], valid_from=DAY, valid_to=DAY + dt.timedelta(days=1))
+    days = [DAY + dt.timedelta(days=number) for number in (-1, 0, 1, 2)]
+    assert [agreement.valid_on(day) for day in days] == [False, True, True, False]
+
+
 def test_a_kept_account_is_judged_when_it_is_loaded() -> None:
     """What a bank says it keeps for a person comes in under the rules of a line, for the canonical person."""
     id_no = IdNumber(OTHER_ID.lower())
@@ -297,21 +306,24 @@ def test_a_kept_account_is_judged_when_it_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("id_no", "account", "kind", "bank_no", "reason"),
+    ("id_no", "account", "kind", "bank_no", "reason", "detail"),
     [
-        (ID, CARD, "现金", BANK, LineReason.OUT_OF_SCOPE),
-        (ID, CARD, "", BANK, LineReason.OUT_OF_SCOPE),
-        (ID, CARD, "支票", BANK, LineReason.OUT_OF_SCOPE),
-        (ID[:-1] + "8", CARD, "存折", BANK, LineReason.ID_INVALID),
-        (ID, "", "存折", BANK, LineReason.ACCOUNT_MISSING),
-        (ID, CARD, "存折", BANK + "0", LineReason.NO_AGREEMENT),
+        (ID, CARD, "现金", BANK, LineReason.OUT_OF_SCOPE, policy.CASH),
+        (ID, CARD, "", BANK, LineReason.OUT_OF_SCOPE, policy.UNKNOWN_KIND),
+        (ID, CARD, "支票", BANK, LineReason.OUT_OF_SCOPE, policy.UNKNOWN_KIND),
+        (ID[:-1] + "8", CARD, "存折", BANK, LineReason.ID_INVALID, None),
+        (ID, "", "存折", BANK, LineReason.ACCOUNT_MISSING, policy.NOT_AN_ACCOUNT),
+        (ID, CARD, "存折", BANK + "0", LineReason.NO_AGREEMENT, policy.NOT_A_BANK),
     ],
 )
-def test_what_cannot_be_kept(id_no: str, account: str, kind: str, bank_no: str, reason: LineReason) -> None:
-    """A kept account that no line could carry is refused at loading."""
+def test_what_cannot_be_kept(
+    id_no: str, account: str, kind: str, bank_no: str, reason: LineReason, detail: str | None
+) -> None:
+    """A kept account that no line could carry is refused at loading, and the detail says why."""
     verdict = policy.judge_binding(DAY, IdNumber(id_no), AccountNumber(account), kind, bank_no)
     assert isinstance(verdict, Refused)
     assert verdict.reason is reason
+    assert detail in (None, verdict.detail)
 
 
 # --- Persons --------------------------------------------------------------------------------------------------------
@@ -415,3 +427,24 @@ def test_an_agreement_that_ended_stops_a_reissue_too() -> None:
     verdict = policy.judge_details(replace(RULES, agreements={}), BEFORE, Correction())
     assert isinstance(verdict, Refused)
     assert verdict.reason is LineReason.NO_AGREEMENT
+
+
+# --- The words of the house -----------------------------------------------------------------------------------------
+
+
+def test_what_finance_reads_and_files_say_is_spelled_once() -> None:
+    """Details stand in refusals, kinds and scopes in files and columns: a changed spelling is a changed interface."""
+    assert policy.DEFAULT_MAX_AMOUNT_FEN == 10_000_000_00
+    assert [kind.value for kind in AccountKind] == ["SSCARD", "CARD", "PASSBOOK"]
+    assert [scope.value for scope in Scope] == ["SCHEME", "SOCIAL_INSURANCE"]
+    details = (
+        *(policy.CASH, policy.UNKNOWN_KIND, policy.SOCIAL_INSURANCE),
+        *(policy.NOT_AN_AMOUNT, policy.TOO_MANY_DECIMALS, policy.ZERO, policy.TOO_LARGE),
+        *(policy.NO_ACCOUNT, policy.NOT_AN_ACCOUNT, policy.NOT_A_BANK, policy.NO_AGREEMENT, policy.DUPLICATE),
+    )
+    assert " / ".join(details) == (
+        "cash payment / unknown account kind / social-insurance programme / "
+        "not a plain amount / more than two decimals / zero / above the upper bound / "
+        "no account on the line and none kept / not an account number / not a bank number of 12 digits / "
+        "bank has no agreement for the county / same programme, period and ID as another line"
+    )

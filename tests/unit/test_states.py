@@ -194,6 +194,12 @@ def test_a_bank_that_has_said_i_have_it_cannot_take_it_back(state: State, proof:
         assert affirmed is plain
 
 
+def test_nothing_is_affirmed_until_the_bank_says_so() -> None:
+    """What is taken for granted of an attempt is that nobody has confirmed it."""
+    assert not Known(State.SENDING, AMOUNT).affirmed
+    assert decide(Known(State.SENDING, AMOUNT), evidence(Proof.NOT_TAKEN), whole=True) is State.DEFERRED
+
+
 def test_only_two_things_depend_on_their_scope() -> None:
     """The split cells: ABSENT in doubt (resend the file, or close the one line), NOT_TAKEN of what is in process."""
     split = {(s, p) for s, row in TABLE.items() for p, cell in row.items() if isinstance(cell, Split)}
@@ -207,4 +213,10 @@ def test_only_two_things_depend_on_their_scope() -> None:
 def test_the_readme_shows_the_machine_as_it_is() -> None:
     """The diagram in the README is the generated one: run `python -m gateway.states` when the table changes."""
     readme = Path(__file__).parents[2] / "README.md"
-    assert states.diagram() in readme.read_text(encoding="utf-8")
+    assert f"```mermaid\n{states.diagram()}\n```" in readme.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("own", "whole"), list(product([None, *State], State)))
+def test_what_the_bank_said_of_a_line_outweighs_what_it_said_of_all(own: State | None, whole: State) -> None:
+    """An attempt shares its submission's state until the bank speaks of the line itself."""
+    assert states.effective(own, whole) is (whole if own is None else own)

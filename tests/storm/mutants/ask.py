@@ -1,0 +1,286 @@
+"""Asks the tests about mutants: one pytest session that runs its tests once, and then forks itself for each mutant.
+
+    python -m tests.storm.mutants.ask --count 200 --seed 7 [--only gateway/states.py] tests/unit/test_states.py ...
+
+What costs time in mutation testing is to start again: interpreter, imports, collection, a server with a schema. Here
+all of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked
+nothing), and notes which lines and queries it reaches. Then, for each mutant, a child of the session plants it and runs
+the tests that reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is
+green then, or ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. Lines of
+JSON come out: a verdict each, and the score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from _pytest.runner import runtestprotocol
+
+from gateway.store import engine
+from tests.storm.mutants.plant import Queries, plant_in_function, plant_in_module
+from tests.storm.mutants.reach import Reach
+from tests.storm.mutants.sample import QUERIES, ROOT, Mutant, drawn, modules, mutants_of, mutants_of_queries, score
+from tests.world.postgres import Server
+from tests.world.processes import run_apart
+
+MOST_TESTS: Final = 80  # of one mutant: whoever is not killed by so many survives
+PATIENCE_SECONDS: Final = 120  # beyond ten times what its tests took without it: whoever takes longer never ends
+_FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``how``: killed, endless (killed, too), survived, unreached (survived, too), unborn (counts nowhere)."""
+
+    mutant: Mutant
+    how: str
+    killer: str = ""
+
+    @property
+    def killed(self) -> bool:
+        return self.how in ("killed", "endless")
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A child at work; without ``mutant`` planted when it checks how that was killed (``claim``)."""
+
+    mutant: Mutant
+    tests: list[str]
+    child: BaseProcess
+    answer: Connection
+    until: float  # of the monotonic clock, never money
+    claim: str = ""
+
+
+class Questions:
+    """The plugin. ``verdicts`` when its session is over."""
+
+    def __init__(self, only: Sequence[str], count: int, seed: int, workers: int) -> None:
+        self.only, self.count, self.seed, self.workers = only, count, seed, workers
+        self.reach = Reach(ROOT / one.partition("::")[0] for one in only if one != QUERIES)
+        self.queries = Queries.installed()
+        self.verdicts: list[Verdict] = []
+        self.sizes: dict[str, int] = {}
+        self.red: list[str] = []
+        self._items: dict[str, pytest.Item] = {}
+        self._template = ""
+        self._server: Server | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        for item, following in zip(session.items, [*session.items[1:], *session.items[:1]], strict=True):
+            self._as_it_is(item, following)
+        sample = self._sample()
+        say("asking", tests=len(self.reach.seconds), red=self.red, mutants=len(sample))
+        for verdict in self._ask(sample):
+            self.verdicts.append(verdict)
+            say("verdict", how=verdict.how, mutant=str(verdict.mutant), killer=verdict.killer)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[Any]:
+        """Remember the session's server and the schema on it: children use them, statements are prepared there."""
+        value = yield
+        if fixturedef.argname == "postgres":
+            self._server = value
+        if fixturedef.argname == "migrated_template":
+            self._template = value
+        return value
+
+    def _as_it_is(self, item: pytest.Item, following: pytest.Item) -> None:
+        self.queries.forget()
+        began = time.monotonic()
+        with self.reach.of(item.nodeid):
+            reports = runtestprotocol(item, log=False, nextitem=following)
+        self.reach.seconds[item.nodeid] = time.monotonic() - began
+        self.reach.queries[item.nodeid] = frozenset(self.queries.asked)
+        if not all(report.passed for report in reports):
+            self.red.append(item.nodeid)  # or skipped: it says nothing here
+            for known in (self.reach.seconds, self.reach.queries, self.reach.lines):
+                known.pop(item.nodeid, None)
+
+    # --- Which ------------------------------------------------------------------------------------------------------
+
+    def _sample(self) -> list[Mutant]:
+        pools = [mutants_of(one) for one in self.only if one != QUERIES]
+        if QUERIES in self.only:
+            pools.append(self._prepared())
+        pools = [pool for pool in pools if pool]
+        self.sizes = {pool[0].module: len(pool) for pool in pools}
+        return drawn(pools, self.count, self.seed)
+
+    def _prepared(self) -> list[Mutant]:
+        """The mistakes in queries that PostgreSQL would not refuse at once."""
+        if self._server is None or not self._template:
+            return []
+        names = [(name, engine.sql(name)) for name in self.queries.names()]
+        dsn = self._server.dsn(self._template)
+        found: list[Mutant] = []
+
+        async def keep() -> None:
+            connection = await asyncpg.connect(dsn)
+            try:
+                for mutant in mutants_of_queries(names):
+                    with contextlib.suppress(asyncpg.PostgresError):
+                        await connection.prepare(mutant.text)
+                        found.append(mutant)
+            finally:
+                await connection.close()
+
+        run_apart(keep())
+        return found
+
+    # --- Asking -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, sample: Sequence[Mutant]) -> Iterator[Verdict]:
+        waiting, asking = list(reversed(sample)), list[_Asking]()
+        while waiting or asking:
+            while waiting and len(asking) < self.workers:
+                mutant = waiting.pop()
+                tests = self._tests(mutant)
+                if tests:
+                    asking.append(self._begin(mutant, tests))
+                else:
+                    yield Verdict(mutant, "unreached")
+            wait([one.answer for one in asking], timeout=1)
+            for one in list(asking):
+                verdict = self._heard(one)
+                if verdict is None:
+                    continue
+                asking.remove(one)
+                if verdict.killed and not one.claim:
+                    tests = [verdict.killer] if verdict.killer else one.tests
+                    asking.append(self._begin(one.mutant, tests, claim=verdict.how))
+                else:
+                    yield verdict
+
+    def _tests(self, mutant: Mutant) -> list[str]:
+        if not mutant.query and not mutant.function:  # read when the module is imported: everybody who enters it
+            path = str(ROOT / mutant.module)
+            entering = [test for test, seen in self.reach.lines.items() if any(file == path for file, _ in seen)]
+            return self.reach.in_turn(entering)[:MOST_TESTS]
+        return self.reach.tests(mutant, ROOT)[:MOST_TESTS]
+
+    def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> _Asking:
+        ours, theirs = _FORK.Pipe(duplex=False)
+        child = _FORK.Process(target=self._child, args=(None if claim else mutant, tests, theirs))
+        child.start()
+        theirs.close()
+        until = time.monotonic() + PATIENCE_SECONDS + 10 * sum(self.reach.seconds.get(test, 0) for test in tests)
+        return _Asking(mutant, tests, child, ours, until, claim)
+
+    def _heard(self, one: _Asking) -> Verdict | None:
+        """What came of a child; None while it is at work."""
+        if not one.answer.poll():
+            if time.monotonic() < one.until:
+                return None
+            one.child.kill()
+        try:
+            answer = one.answer.recv()
+        except EOFError:
+            answer = ("endless", "")  # killed, or it ended the whole process
+        one.child.join()
+        one.answer.close()
+        how, killer = answer
+        if one.claim:
+            return Verdict(one.mutant, one.claim if how == "survived" else "survived", one.tests[0])
+        return Verdict(one.mutant, how, killer)
+
+    def _child(self, mutant: Mutant | None, tests: list[str], answer: Connection) -> None:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        answer.send(self._run(mutant, tests))
+        answer.close()
+        os._exit(0)  # the session's fixtures are the parent's
+
+    def _run(self, mutant: Mutant | None, tests: list[str]) -> tuple[str, str]:
+        if mutant is not None and mutant.query:
+            self.queries.broken[mutant.query] = mutant.text
+            self.queries.forget()
+        elif mutant is not None and mutant.function:
+            plant_in_function(ROOT / mutant.module, mutant.function, mutant.number)
+        elif mutant is not None:
+            return self._run_anew(mutant, tests)
+        known = [test for test in tests if test in self._items]
+        for test, following in zip(known, [*known[1:], *known[:1]], strict=True):
+            reports = runtestprotocol(self._items[test], log=False, nextitem=self._items[following])
+            if any(report.failed for report in reports):
+                return "killed", test
+        return "survived", ""
+
+    def _run_anew(self, mutant: Mutant, tests: list[str]) -> tuple[str, str]:
+        """A session of its own, which imports the broken module. One that cannot be collected proves nothing."""
+        plant_in_module(mutant.module.removesuffix(".py").replace("/", "."), ROOT / mutant.module, mutant.number)
+        if self._server is not None:
+            os.environ["TEST_POSTGRES_DSN"] = self._server.dsn()
+        first = _FirstRed()
+        functions = dict.fromkeys(
+            test.partition("[")[0] for test in tests
+        )  # a parameter may be named by what is broken
+        code = pytest.main(["-x", "-p", "no:cacheprovider", *functions], plugins=[first])
+        if code == pytest.ExitCode.OK:
+            return "survived", ""
+        return ("killed", first.test) if first.test else ("unborn", "")
+
+
+class _FirstRed:
+    def __init__(self) -> None:
+        self.test = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self.test:
+            self.test = report.nodeid
+
+
+def say(what: str, **about: object) -> None:
+    sys.__stdout__.write(json.dumps({"what": what, **about}, ensure_ascii=False) + "\n")  # type: ignore[union-attr]
+    sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="ask", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--only", action="append", default=[], help="a module, or module::function; else all and the queries"
+    )
+    parser.add_argument("tests", nargs="*")
+    given = parser.parse_args()
+    asked = Questions(given.only or [*modules(), QUERIES], given.count, given.seed, given.workers)
+    with contextlib.redirect_stdout(sys.stderr):
+        pytest.main(["-p", "no:cacheprovider", *given.tests], plugins=[asked])
+    born = [one for one in asked.verdicts if one.how != "unborn"]
+    found = score(((one.mutant.module, one.killed) for one in born), asked.sizes)
+    say(
+        "score",
+        seed=given.seed,
+        mutants=sum(asked.sizes.values()),
+        asked=found.asked,
+        killed=found.killed,
+        score=round(found.share, 3),
+        interval=[round(found.low, 3), round(found.high, 3)],
+        how=dict(Counter(one.how for one in asked.verdicts)),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
