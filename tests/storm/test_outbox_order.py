@@ -16,7 +16,7 @@ import random
 import secrets
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,9 @@ async def judge(dsn: str, kafka: Kafka, relays: Sequence[RelayProcess]) -> Told:
         disorders += said["seq"] != last[said["payout"]] + 1
         last[said["payout"]] = said["seq"]
     publishes = [one for relay in relays for one in relay.told("publishing")]
+    moments: dict[tuple[str, str, int], list[float]] = defaultdict(list)  # of grants; real, never money
+    for grant in grants:
+        moments[grant["name"], grant["owner"], grant["fence"]].append(grant["at"].timestamp())
     hands = Counter({lane: fences - 1 for lane, fences in _fences(grants).items()})
     legal = hands + Counter(one["lane"] for relay in relays for one in relay.told("in_doubt"))
     return Told(
@@ -150,7 +153,7 @@ async def judge(dsn: str, kafka: Kafka, relays: Sequence[RelayProcess]) -> Told:
         disorders,
         len(publishes),
         hands.total(),
-        sum(not _granted(one, grants) for one in publishes),
+        sum(not _granted(one, moments) for one in publishes),
         sum(max(0, count - legal[lane] * RECORDS_AT_ONCE) for lane, count in repeats.items()),
     )
 
@@ -163,16 +166,12 @@ def _fences(grants: Sequence[Any]) -> dict[int, int]:
     return {lane: len(several) for lane, several in fences.items()}
 
 
-def _granted(publish: dict[str, Any], grants: Sequence[Any]) -> bool:
+def _granted(publish: Mapping[str, Any], moments: Mapping[tuple[str, str, int], Sequence[float]]) -> bool:
     """Whether the database granted the lane to this relay, under this fence, while the relay last asked for it."""
     if "fence" not in publish:
         return False
-    wanted = (f"lane-{publish['lane']}", publish["owner"], publish["fence"])
-    return any(
-        (grant["name"], grant["owner"], grant["fence"]) == wanted
-        and publish["asked_at"] <= grant["at"].timestamp() <= publish["answered_at"]
-        for grant in grants
-    )
+    grants = moments.get((f"lane-{publish['lane']}", publish["owner"], publish["fence"]), ())
+    return any(publish["asked_at"] <= moment <= publish["answered_at"] for moment in grants)
 
 
 async def until_quiet(dsn: str) -> None:
