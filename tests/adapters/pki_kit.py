@@ -29,8 +29,8 @@ class Authority:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._builder(self._subject, self._key.public_key())
+        self._subject = _name(name)
+        builder = _builder(self._subject, self._subject, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         certificate = builder.sign(self._key, hashes.SHA256())
         self.file = folder / f"{name}.pem"
@@ -39,12 +39,23 @@ class Authority:
     def issue(self, host: str, *, client: bool = False) -> Pem:
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        builder = self._builder(subject, key.public_key())
+        return self._keep(self._leaf(host, self._subject, key, usage).sign(self._key, hashes.SHA256()), key, host)
+
+    def self_signed(self, host: str) -> Pem:
+        """A leaf that nobody issued: its own name as issuer, its own key under it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self._leaf(host, _name(host), key, ExtendedKeyUsageOID.SERVER_AUTH)
+        return self._keep(leaf.sign(key, hashes.SHA256()), key, f"self-signed-{host}")
+
+    def _leaf(
+        self, host: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, usage: x509.ObjectIdentifier
+    ) -> x509.CertificateBuilder:
+        builder = _builder(_name(host), issuer, key.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        stem = f"{self.file.stem}-{host}"
+        return builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+
+    def _keep(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, name: str) -> Pem:
+        stem = f"{self.file.stem}-{name}"
         pem = Pem(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         pem.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pem.key.write_bytes(
@@ -63,6 +74,11 @@ class Authority:
         context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        builder = x509.CertificateBuilder(subject_name=subject, issuer_name=self._subject, public_key=public_key)
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(_TO)
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public_key)
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(_TO)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,8 +59,11 @@ class Peer:
                 ear += heard
 
     def _context(self) -> ssl.SSLContext:
-        issuer = Authority(self.folder, self.part) if self.part in ("stranger", "self-signed") else self.authority
-        pem = issuer.issue("elsewhere.example.invalid" if self.part == "other host" else "localhost")
+        issuer = Authority(self.folder, self.part) if self.part == "stranger" else self.authority
+        if self.part == "self-signed":
+            pem = issuer.self_signed("localhost")
+        else:
+            pem = issuer.issue("elsewhere.example.invalid" if self.part == "other host" else "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem.certificate, pem.key)
         if self.part == "old TLS":
@@ -81,3 +85,20 @@ async def peer(part: str, authority: Authority, folder: Path, *, starts_tls: boo
         yield made
     finally:
         server.close()
+
+
+@dataclass
+class Witness:
+    """What the tests of the row saw, each added when it was seen: by the kind of falsehood, and by false peer."""
+
+    refused: Counter[str] = field(default_factory=Counter)
+    peers: int = 0  # false peers that somebody really connected to
+    told: int = 0  # bytes that they heard inside TLS, or after a login
+    in_clear: Counter[str] = field(default_factory=Counter)  # bytes in the clear, by the part that listened there
+
+    def heard(self, false: Peer) -> None:
+        """Before anything is demanded of it: what a false peer heard counts in a red run, too."""
+        self.peers += false.connections > 0
+        self.told += len(false.told)
+        if false.raw:
+            self.in_clear[false.part] += len(false.raw)

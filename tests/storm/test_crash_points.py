@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.storm.matrix.cells import named
+from tests.storm.matrix.play import plan_of
 from tests.storm.points import weave
-from tests.storm.points.street import sweep
+from tests.storm.points.street import Control, sweep, sweep_broken
 from tests.storm.scale import FULL, SEED, figure, size
 from tests.world.faults import HONEST, NO_FAULTS, Faults
 from tests.world.layout_banks import BANKS
@@ -30,11 +32,10 @@ MONEY = (
     "store.evidence.record/",
     "store.outbox.",
 )
-# Where each build has to end for its mistake to show.
-WHERE = {
-    "commit_after_the_call": "cells/dispatch._submit/submit:after",
-    "published_before_sent": "repeatedly/store.outbox.published/commit:after",
-    "offset_before_intake": "points/store.batches.keep_part/commit:before",
+CONTROLS = {
+    "commit_after_the_call": Control("cells/dispatch._submit/submit:after", ("BR", "DP"), at_rest=False),
+    "published_before_sent": Control("repeatedly/store.outbox.published/commit:after", ("RX",), at_rest=True),
+    "offset_before_intake": Control("points/store.batches.keep_part/commit:before", ("MP",), at_rest=True),
 }
 # Sites that the world's stories do not lead to, by what it would take. They are not swept: here it is said.
 ELSEWHERE = {
@@ -119,14 +120,31 @@ def test_a_gateway_that_ends_where_money_moves_pays_once(tmp_path: Path) -> None
     assert money_points() - {point for point, _ in swept.cells("first")} == set()
 
 
+def plan_of_a_control(directory: Path) -> Plan:
+    """Two small lists, one after the other: what became of the first is certain when the second one is paid."""
+    return replace(plan_of(named("none"), directory, SEED, lists=2), broker="embedded", faults=NO_FAULTS)
+
+
 @pytest.mark.skipif(not FULL, reason="half a minute a build: make storm-row ROW=crash_points")
-@pytest.mark.parametrize("build", list(WHERE))
+@pytest.mark.parametrize("build", CONTROLS)
 def test_a_build_with_its_effects_in_the_wrong_order_is_caught(tmp_path: Path, build: str) -> None:
-    """Controls: the same sweep turns red where a byte, a mark or an offset goes before what it stands on."""
-    limit_seconds = 40
-    swept = sweep(plan(tmp_path / "world", 24, NO_FAULTS), WHERE[build], build, limit_seconds)
+    """Controls: a byte, a mark or an offset goes before what it stands on, and that very counter turns red."""
+    swept, red = sweep_broken(plan_of_a_control(tmp_path / "world"), build, CONTROLS[build])
+    figure("R4", control=build, deaths=len(swept.cells("first")), quiet=swept.rested, counters=swept.counters)
     assert swept.cells("first"), "the build never came to where its mistake shows"
-    assert any(swept.counters.values())
+    assert swept.rested or not CONTROLS[build].at_rest
+    assert red
+
+
+@pytest.mark.skipif(not FULL, reason="half a minute a build: make storm-row ROW=crash_points")
+@pytest.mark.parametrize("build", CONTROLS)
+def test_the_sound_build_is_clean_where_the_broken_ones_are_caught(tmp_path: Path, build: str) -> None:
+    """The same lists and the same deaths with nothing broken: at rest, and every counter zero."""
+    swept = sweep(plan_of_a_control(tmp_path / "world"), CONTROLS[build].mode)
+    figure("R4", control=f"the path of {build}", deaths=len(swept.cells("first")), counters=swept.counters)
+    assert swept.cells("first")
+    assert swept.faults == []
+    assert not any(swept.counters.values())
 
 
 @pytest.mark.skipif(not FULL, reason="all points on all profiles take minutes: make storm-row ROW=crash_points")

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, KafkaError
 
 from gateway.app import EXIT_STALLED
+from gateway.kafka import Inbox
 from gateway.loop import Loop
 from tests.conftest import Kafka
 from tests.storm.relay.topic import PATIENCE
 from tests.storm.scale import FULL, SEED, figure, size
-from tests.unit.test_kafka import Desk, opened, put
+from tests.unit.test_kafka import Desk, opened, put, section
 from tests.world import layout
 from tests.world.broker import PARTITIONS
 from tests.world.kafka_jvm import JvmBroker
@@ -32,7 +34,7 @@ ROUNDS = size(1, 4)
 SHORTEST_DOWN, LONGEST_DOWN = size(2, 3), size(3, 60)
 RESUME_WITHIN_SECONDS = 30
 EXIT_WITHIN_SECONDS = 60
-COMMITS_REFUSED_ONE_IN = 3
+COMMITS_REFUSED_ONE_IN = 3  # of each consumer, its second first
 
 
 async def put_however_long_it_takes(kafka: Kafka, value: bytes, partition: int) -> None:
@@ -55,6 +57,31 @@ async def at_work(kafka: Kafka, desk: Desk) -> AsyncIterator[None]:
             yield
         finally:
             await loop.stop(5)
+
+
+class EndsWithItsCommit(Inbox):
+    """The build in which a refused commit is nobody's to catch."""
+
+    async def _commit(self, consumer: AIOKafkaConsumer, partition: Any, offset: int) -> None:
+        await consumer.commit({partition: offset})
+
+
+@asynccontextmanager
+async def at_work_once(kafka: Kafka, desk: Desk) -> AsyncIterator[asyncio.Task[None]]:
+    """That build, read by a task that nobody begins again, in a group of its own; the task."""
+    inbox = EndsWithItsCommit(section(kafka, group=f"{kafka.prefix}once"), desk.handlers(), desk.refuse)
+
+    async def read() -> None:
+        while True:
+            await inbox.step()
+
+    task = asyncio.create_task(read())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await inbox.stop()
 
 
 async def goes_away(kafka: Kafka, seconds: float) -> None:
@@ -93,52 +120,84 @@ def faults(kafka: Kafka, desk: Desk) -> dict[str, Callable[[float], Any]]:
     return known
 
 
-async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away, hanging, members joining and leaving, commits refused: each record is handled, and work goes on."""
-    chance = random.Random(SEED)
-    desk, refused = Desk(), 0
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Counter[AIOKafkaConsumer]:
+    """Every third commit of each consumer is refused; how often, by consumer."""
+    asked: Counter[AIOKafkaConsumer] = Counter()
+    found: Counter[AIOKafkaConsumer] = Counter()
     commit = AIOKafkaConsumer.commit
 
     async def unreliable(self: AIOKafkaConsumer, offsets: Any = None) -> None:
-        nonlocal refused
-        if chance.randrange(COMMITS_REFUSED_ONE_IN) == 0:
-            refused += 1
+        asked[self] += 1
+        if asked[self] % COMMITS_REFUSED_ONE_IN == 2:
+            found[self] += 1
             raise CommitFailedError
         await commit(self, offsets)
 
     monkeypatch.setattr(AIOKafkaConsumer, "commit", unreliable)
+    return found
+
+
+async def until_read(desk: Desk, sent: set[bytes]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not sent <= set(desk.values()):
+            await asyncio.sleep(0.05)
+
+
+async def weather(kafka: Kafka, desk: Desk, rounds: int, *names: str) -> tuple[set[bytes], dict[str, float]]:
+    """Every fault (or those named) in turn; what was sent meanwhile, and in how many seconds ``desk`` had it again."""
+    chance = random.Random(SEED)
     resumed: dict[str, float] = {}
     sent: set[bytes] = set()
+    for number in range(rounds):
+        for name, fault in faults(kafka, desk).items():
+            if names and name not in names:
+                continue
+            before = b"before %d %s" % (number, name.encode())
+            await put_however_long_it_takes(kafka, before, number % PARTITIONS)
+            await fault(chance.uniform(SHORTEST_DOWN, LONGEST_DOWN))
+            await put_however_long_it_takes(kafka, b"back", 0)  # a broker that starts again takes its time, not ours
+            sent |= {before, b"back"}
+            begun = time.monotonic()
+            for partition in range(PARTITIONS):
+                value = b"after %d %s %d" % (number, name.encode(), partition)
+                await put_however_long_it_takes(kafka, value, partition)
+                sent.add(value)
+            await until_read(desk, sent)
+            resumed[name] = max(resumed.get(name, 0), time.monotonic() - begun)
+    return sent, resumed
+
+
+async def test_consumption_goes_on_after_whatever_kafka_does(kafka: Kafka, refused: Counter[AIOKafkaConsumer]) -> None:
+    """Away, hanging, members joining and leaving, commits refused: each record is handled, and work goes on."""
+    desk = Desk()
     async with at_work(kafka, desk):
-        for number in range(ROUNDS):
-            for name, fault in faults(kafka, desk).items():
-                await put_however_long_it_takes(kafka, b"before %d %s" % (number, name.encode()), number % PARTITIONS)
-                await fault(chance.uniform(SHORTEST_DOWN, LONGEST_DOWN))
-                await put_however_long_it_takes(
-                    kafka, b"back", 0
-                )  # a broker that starts again takes its time, not ours
-                sent.add(b"back")
-                begun = time.monotonic()
-                for partition in range(PARTITIONS):
-                    value = b"after %d %s %d" % (number, name.encode(), partition)
-                    await put_however_long_it_takes(kafka, value, partition)
-                    sent.add(value)
-                sent.add(b"before %d %s" % (number, name.encode()))
-                async with asyncio.timeout(PATIENCE):
-                    while not sent <= set(desk.values()):
-                        await asyncio.sleep(0.05)
-                resumed[name] = max(resumed.get(name, 0), time.monotonic() - begun)
+        sent, resumed = await weather(kafka, desk, ROUNDS)
     figure(
         "R9",
         broker=kafka.broker.kind,
         rounds=ROUNDS,
         records=len(sent),
-        commits_refused=refused,
+        commits_refused=refused.total(),
         resumed_milliseconds={name: round(seconds * 1000) for name, seconds in resumed.items()},
     )
     assert set(desk.values()) == sent
-    assert refused > 0
+    assert refused.total() > 0
     assert not FULL or max(resumed.values()) <= RESUME_WITHIN_SECONDS
+
+
+async def test_a_consumer_that_ends_with_its_commit_is_caught(kafka: Kafka, refused: Counter[AIOKafkaConsumer]) -> None:
+    """The control: beside a sound reader that goes on, the broken one ends, and what comes later it never has."""
+    sound, broken = Desk(), Desk()
+    async with at_work(kafka, sound), at_work_once(kafka, broken) as task:
+        await weather(kafka, sound, 1, *(["goes away"] if kafka.broker.kind != "external" else []))
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.done()
+        assert isinstance(task.exception(), KafkaError)
+        await put_however_long_it_takes(kafka, b"the last one", 0)
+        await until_read(sound, {b"the last one"})
+        figure("R9", control="ends with its commit", read=len(set(broken.values())), of=len(set(sound.values())))
+    assert b"the last one" not in broken.values()
 
 
 async def stalled_gateway(kafka: Kafka, database: str, directory: Path, *options: str) -> tuple[Child, float]:

@@ -7,12 +7,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.storm.scale import SEED, figure, size
+import pytest
+
+from tests.storm.scale import FULL, SEED, figure, size
 from tests.world.processes import PROJECT, python_module
 
 WORKERS = 8
 SUBMISSIONS = size(16, 200)
 LIMIT_SECONDS = size(120, 280)
+HELD_TOGETHER_SECONDS = 30  # real: two claims meet within a second or two, or never
 
 
 def stormed(directory: Path, dsn: str, **how: Any) -> dict[str, Any]:
@@ -42,5 +45,14 @@ def test_nobody_holds_together_and_nobody_sends_who_was_fenced(tmp_path: Path, d
 
 def test_a_build_without_the_fence_check_is_caught(tmp_path: Path, database: str) -> None:
     """Control: where SENDING asks neither for the fence nor for the lease, somebody sends who was fenced off."""
-    verdict = stormed(tmp_path, database, fenced=False)
+    verdict = stormed(tmp_path, database, build="no_fence")
     assert verdict["sent_by_fenced"] > 0
+
+
+@pytest.mark.parametrize("build", ["claims_what_is_held", *(["takes_the_lane"] if FULL else [])])
+def test_a_build_in_which_two_hold_at_once_is_caught(tmp_path: Path, database: str, build: str) -> None:
+    """Controls: a claim, or a named lease, that does not ask whether somebody holds it. Only that count is theirs."""
+    verdict = stormed(tmp_path, database, build=build, limit_seconds=HELD_TOGETHER_SECONDS)
+    figure("R12", control=build, concurrent_holders=verdict["concurrent_holders"])
+    assert verdict["concurrent_holders"] > 0
+    assert verdict["sent_by_fenced"] == 0  # the fence holds: what is wrong here is the claim

@@ -2,7 +2,7 @@
 
     python -m tests.storm.leases JOB.json
 
-JOB is ``{"dsn", "directory", "seed", "submissions", "workers", "fenced", "limit_seconds"}``; the last line is the
+JOB is ``{"dsn", "directory", "seed", "submissions", "workers", "build", "limit_seconds"}``; the last line is the
 verdict. A program of its own, because it forks: workers share one import and nothing else.
 
 A worker is stopped while it holds a claim that is not SENDING yet, and goes on the moment somebody else has taken the
@@ -182,7 +182,7 @@ def main(path: Path) -> None:
     asked = json.loads(path.read_text())
     clock = f"2026-11-24T10:00:00+08:00@{SCALE}@{time.time()}"
     job = worker.Job(
-        asked["dsn"], Path(asked["directory"]), clock, fresh_key_file(), asked["seed"], asked.get("fenced", True)
+        asked["dsn"], Path(asked["directory"]), clock, fresh_key_file(), asked["seed"], asked.get("build", "")
     )
     random.seed(job.seed)
     asyncio.run(prepare(job, asked["submissions"]))

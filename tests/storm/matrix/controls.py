@@ -12,19 +12,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.storm.caught import Caught, Watch
 from tests.storm.matrix.cells import Cell, named
 from tests.storm.matrix.play import lists_for, plan_of
 from tests.storm.matrix.storm import Storm
 from tests.storm.matrix.street import Street
 from tests.world.layout_banks import BANKS
 from tests.world.plan import fresh_directory
-from tests.world.report import check
-from tests.world.run import Snapshot
 
 KILLS = 8
-FIRST_LOOK_SECONDS, LOOK_EVERY_SECONDS = 8, 4  # real
 LIMIT_SECONDS = 420  # real
-QUIET_SECONDS = 6  # real: nothing is open, and nothing more is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,6 @@ class Verdict:
     why_not: str = ""
 
 
-class Caught(Exception):
-    """The checker counts what it has to: no need to wait for the end."""
-
-
 def run(control: Control, seed: int) -> Verdict:
     """Play a control until it is red, or its time is over."""
     cell = named(control.cell)
@@ -81,35 +74,16 @@ def run(control: Control, seed: int) -> Verdict:
 
 def _follow(control: Control, world: Street, cell: Cell, seed: int, verdict: Verdict) -> None:
     storm = Storm(world, cell=cell, seed=seed, wanted=KILLS, limit_seconds=LIMIT_SECONDS, await_notices=False)
-    looked = time.monotonic() + FIRST_LOOK_SECONDS - LOOK_EVERY_SECONDS
-    quiet_since: float | None = None
-    told = -1
-
-    def look(seen: Snapshot) -> None:
-        nonlocal looked, quiet_since, told
-        now = time.monotonic()
-        busy = seen.open != 0 or any(seen.to_come.values()) or seen.lists_waiting or storm.kills < KILLS
-        heard = sum(seen.receipts.values())
-        if busy or heard != told or storm.away:
-            quiet_since, told = None, heard
-        elif quiet_since is None:
-            quiet_since = now
-        due = quiet_since is not None and now - quiet_since > QUIET_SECONDS if control.at_rest else now > looked
-        if due:
-            verdict.counters = dict(check(world, at_rest=control.at_rest, scan=False)[0]["counters"])
-            if control.at_rest or any(verdict.counters[name] for name in control.counters):
-                raise Caught
-            looked = time.monotonic() + LOOK_EVERY_SECONDS
-
+    watch = Watch(world, control.counters, control.at_rest, busy=lambda: storm.kills < KILLS or bool(storm.away))
     try:
-        asyncio.run(storm.to_rest(look))
+        asyncio.run(storm.to_rest(watch))
         verdict.why_not = "nothing that it must count rose in its time"
     except Caught:
         verdict.why_not = ""
     finally:
         storm.observer.close()
         verdict.kills = storm.kills
-    verdict.red = any(verdict.counters.get(name) for name in control.counters)
+    verdict.counters, verdict.red = watch.counters, watch.red
 
 
 def _remove(directory: Path, verdict: Verdict) -> None:

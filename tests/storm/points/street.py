@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.storm.caught import Caught, Watch
 from tests.storm.points.__main__ import ARMED, read_diary
 from tests.world.demo import keep_metrics
 from tests.world.plan import Plan
 from tests.world.processes import Child
-from tests.world.report import check, conclude
+from tests.world.report import conclude
 from tests.world.run import Run
 from tests.world.world import World
+
+QUIET_SECONDS = 15  # real: longer than a group needs to let a dead member go
 
 
 class MortalWorld(World):
@@ -64,18 +68,41 @@ class Swept:
         return found
 
 
-def sweep(plan: Plan, mode: str, control: str = "none", limit_seconds: int = 600) -> Swept:
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Where a broken build has to end for its mistake to show, and the counters of which one has to rise."""
+
+    mode: str
+    counters: tuple[str, ...]
+    at_rest: bool  # what is lost can be told from what is late at rest only; what was paid twice was paid twice
+
+
+def sweep(plan: Plan, mode: str, limit_seconds: int = 600) -> Swept:
     """Run a world until it is at rest although its gateway dies and dies."""
-    world = MortalWorld(plan, mode, control)
+    world = MortalWorld(plan, mode)
     with world:
         (world.points / ARMED).touch()
         run = Run(world, limit_seconds=limit_seconds, lift_pauses=False)
         rested = asyncio.run(run.to_rest())
         keep_metrics(world)
         world.stop()
-        diary = read_diary(world.points)
-        if control != "none":
-            verdict, _ = check(world)
-            return Swept(rested, verdict["problems"], verdict["counters"], diary)
         outcome = conclude(world, 0, rested=rested)
-        return Swept(rested, outcome.faults, outcome.summary["counters"], diary)
+        return Swept(rested, outcome.faults, outcome.summary["counters"], read_diary(world.points))
+
+
+def sweep_broken(plan: Plan, build: str, control: Control, limit_seconds: int = 600) -> tuple[Swept, bool]:
+    """Run a broken build until it is caught, or its time is over; and whether a counter that it is about is red."""
+    world = MortalWorld(plan, control.mode, build)
+    with world:
+        (world.points / ARMED).touch()
+        watch = Watch(
+            world,
+            control.counters,
+            control.at_rest,
+            quiet_seconds=QUIET_SECONDS,
+            busy=lambda: not any("died" in line for line in read_diary(world.points)),
+        )
+        with contextlib.suppress(Caught):
+            asyncio.run(Run(world, limit_seconds=limit_seconds, await_notices=False).to_rest(watch))
+        world.stop()
+        return Swept(watch.quiet, (), watch.counters, read_diary(world.points)), watch.red

@@ -1,13 +1,15 @@
 """One relay process over the real store and the real producer, and the builds of it that are broken on purpose.
 
 `python -m tests.storm.relay.process --dsn-file F --bootstrap B --prefix P [--build B] [--die-after-ack]` prints a ready
-line, then one JSON line for each publish that is in doubt. SIGTERM ends it as the application ends its relay.
+line, then one JSON line for each publish, with the lane's lease as it was last granted, and one for each that is in
+doubt. SIGTERM ends it as the application ends its relay.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime as dt
 import json
 import os
 import secrets
@@ -21,7 +23,7 @@ from gateway.config import KafkaSection
 from gateway.kafka import Outlet
 from gateway.loop import Loop
 from gateway.receipts import PublishInDoubt, Relay
-from gateway.store.engine import Engine, Row
+from gateway.store.engine import Engine, Row, sql
 from gateway.store.outbox import Outbox
 from gateway.store.store import Store
 
@@ -50,6 +52,38 @@ class NewestFirst(Outbox):
 
     async def waiting(self, lane: int, limit: int) -> list[Row]:
         return list(reversed(await super().waiting(lane, limit)))
+
+
+class MarksForAnybody(Outbox):
+    """Marks what was published, whoever has the lane."""
+
+    async def published(self, lane: int, owner: str, fence: int, ids: Sequence[int], at: dt.datetime) -> bool:
+        async with self._engine.transaction() as connection:
+            await connection.execute(sql("mark_published"), list(ids), at)
+        return True
+
+
+class LanesForEverybody:
+    """Leases that nobody is asked for: every relay drains every lane."""
+
+    async def lease(self, name: str) -> int | None:
+        return 0
+
+
+class WatchedLeases:
+    """Keeps what the relay was granted of each lane, and when: between its question and the answer."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.granted: dict[int, dict[str, Any]] = {}
+
+    async def lease(self, name: str) -> int | None:
+        asked_at = Clock().wall().timestamp()
+        fence: int | None = await self._real.lease(name)
+        if fence is not None:
+            times = {"asked_at": asked_at, "answered_at": Clock().wall().timestamp()}
+            self.granted[int(name.removeprefix("lane-"))] = {"fence": fence, **times}
+        return fence
 
 
 class MarkedBeforeSent:
@@ -94,21 +128,27 @@ class DiesAfterTheAcknowledgement:
 
 
 class TellsOfDoubt:
-    """Says on standard output what was in doubt, so that a test knows that its fault fired."""
+    """Says on standard output what it publishes and what was in doubt, so that a test knows that its fault fired."""
 
-    def __init__(self, outlet: Any) -> None:
-        self._outlet = outlet
+    def __init__(self, outlet: Any, owner: str, leases: WatchedLeases) -> None:
+        self._outlet, self._owner, self._leases = outlet, owner, leases
 
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
-        print(json.dumps({"publishing": len(records)}), flush=True)
+        about = {"lane": lane, "owner": self._owner}
+        print(json.dumps({"publishing": len(records), **about, **self._leases.granted.get(lane, {})}), flush=True)
         try:
             await self._outlet.publish(lane, records)
         except PublishInDoubt:
-            print(json.dumps({"in_doubt": len(records)}), flush=True)
+            print(json.dumps({"in_doubt": len(records), **about}), flush=True)
             raise
 
 
-OUTBOXES = {"greater_than_the_last": GreaterThanTheLast, "newest_first": NewestFirst}
+IGNORES_THE_LEASE = "ignores_the_lease"
+OUTBOXES = {
+    "greater_than_the_last": GreaterThanTheLast,
+    "newest_first": NewestFirst,
+    IGNORES_THE_LEASE: MarksForAnybody,
+}
 PUBLISHERS = {"marked_before_sent": MarkedBeforeSent, "rendered_anew": RenderedAnew}
 
 
@@ -118,6 +158,8 @@ async def run(arguments: argparse.Namespace) -> None:
     engine = await Engine.open(Path(arguments.dsn_file).read_text().strip(), max_connections=3)
     store = Store(engine, f"relay-{os.getpid()}", LEASE_SECONDS)
     store.outbox = OUTBOXES.get(arguments.build, Outbox)(engine)
+    leases = WatchedLeases(LanesForEverybody() if arguments.build == IGNORES_THE_LEASE else store.submissions)
+    store.submissions = leases  # type: ignore[assignment] # the one thing of it that a relay needs
     section = KafkaSection(
         bootstrap_servers=arguments.bootstrap,
         topic_prefix=arguments.prefix,
@@ -129,7 +171,7 @@ async def run(arguments: argparse.Namespace) -> None:
         publisher = PUBLISHERS[arguments.build](store, publisher)
     if arguments.die_after_ack:
         publisher = DiesAfterTheAcknowledgement(publisher)
-    relay = Relay(store, TellsOfDoubt(publisher), Clock.from_environment())
+    relay = Relay(store, TellsOfDoubt(publisher, store.owner, leases), Clock.from_environment())
     loop = Loop(lambda name, error: None)
     loop.add("relay", relay.drain, IDLE_SECONDS)
     print(json.dumps({"ready": True}), flush=True)

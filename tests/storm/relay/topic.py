@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +63,7 @@ async def _all_partitions(consumer: AIOKafkaConsumer) -> list[TopicPartition]:
 
 
 class RelayProcess:
-    """One relay process at a time; ``kill`` and ``begin`` as often as a test likes."""
+    """One relay process, one life at a time; ``kill`` and ``begin`` as often as a test likes."""
 
     def __init__(self, directory: Path, dsn: str, kafka: Kafka, *options: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,11 +80,13 @@ class RelayProcess:
         ]
         self._directory = directory
         self.child: Child | None = None
+        self._lives: list[Child] = []
 
     async def begin(self, *options: str) -> Child:
         """Start a fresh process and wait until it says that it is at work."""
         command = python_module("tests.storm.relay.process", *self._arguments, *options)
         self.child = Child(f"relay-{next(_serial)}", command, self._directory)
+        self._lives.append(self.child)
         self.child.start()
         await self.child.ready(60)
         return self.child
@@ -98,10 +102,20 @@ class RelayProcess:
         assert self.child.stop(grace=60) == 0
         return time.monotonic() - begun
 
+    def send(self, number: signal.Signals) -> None:
+        """SIGSTOP and SIGCONT: it stands still, and goes on without knowing."""
+        assert self.child is not None
+        self.child.send(number)
+
     def said(self, word: str) -> int:
         """How often this life has told of something."""
         assert self.child is not None
         return self.child.output.read_text().count(f'"{word}"')
+
+    def told(self, word: str) -> list[dict[str, Any]]:
+        """What all lives have told of something, with what they said about it."""
+        lines = [json.loads(line) for life in self._lives for line in life.output.read_text().splitlines()]
+        return [line for line in lines if word in line]
 
     async def until_it_says(self, word: str, times: int = 1) -> None:
         async with asyncio.timeout(PATIENCE):
