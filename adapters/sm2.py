@@ -46,7 +46,8 @@ _N: Final = 0xFFFFFFFE_FFFFFFFF_FFFFFFFF_FFFFFFFF_7203DF6B_21C6052B_53BBF409_39D
 _SPKI: Final = bytes.fromhex("3059301306072a8648ce3d020106082a811ccf5501822d03420004")
 _PKCS8: Final = bytes.fromhex("308187020100301306072a8648ce3d020106082a811ccf5501822d046d306b0201010420")
 _PKCS8_PUBLIC: Final = bytes.fromhex("a14403420004")
-_PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----\s+([0-9A-Za-z+/=\s]+?)-----END \1-----\s*")
+# Possessive: blanks that were passed over are not given back to what follows, which takes blanks as well.
+_PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----\s++([0-9A-Za-z+/=\s]+?)-----END \1-----\s*")
 
 
 class Sm2Missing(ValueError):

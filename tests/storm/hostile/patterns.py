@@ -109,6 +109,37 @@ def ambiguous(pattern: str | bytes, flags: int = 0) -> bool:
     return any(_is_ambiguous(repeat, flags) for repeat in _repeats(parser.parse(pattern, flags & ~re.DEBUG)))
 
 
+def rescanned(pattern: str | bytes, flags: int = 0) -> bool:
+    """Whether a repeat is followed at once by another that takes the same letters: what they share is cut at each of
+    its places, and read again from there, which takes the square of the length."""
+    bodies = [list(parser.parse(pattern, flags & ~re.DEBUG))]
+    for body in bodies:
+        bodies += [list(child) for kind, value in body for child in _children(kind, value)]
+    return any(_follows(list(_flat(body)), flags) for body in bodies)
+
+
+def _follows(body: Sequence[Node], flags: int) -> bool:
+    for at, (kind, value) in enumerate(body):
+        if kind not in _REPEATS or value[1] < _MANY:
+            continue
+        taken = _first(list(value[2]), flags)
+        for other, more in body[at + 1 :]:
+            if other in _REPEATS and more[1] >= _MANY and taken & _first(list(more[2]), flags):
+                return True
+            if _width((other, more))[0]:
+                break
+    return False
+
+
+def _flat(body: Sequence[Node]) -> Iterator[Node]:
+    """A sequence without its groups, which change nothing of what follows what."""
+    for kind, value in body:
+        if kind is op.SUBPATTERN:
+            yield from _flat(list(value[3]))
+        else:
+            yield kind, value
+
+
 def _is_ambiguous(repeat: Any, flags: int) -> bool:
     body = list(repeat)
     for at, node in enumerate(body):
