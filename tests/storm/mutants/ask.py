@@ -113,7 +113,7 @@ class Questions:
         if not all(report.passed for report in reports):
             self.red.append(item.nodeid)  # or skipped: it says nothing here
 
-    XX
+            self.reach.forget(item.nodeid)
 
     # --- Which ------------------------------------------------------------------------------------------------------
 
