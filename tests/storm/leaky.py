@@ -9,7 +9,6 @@ label is made of a key.
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from gateway import metrics
@@ -35,4 +34,4 @@ def plant() -> None:
 
 if __name__ == "__main__":
     plant()
-    sys.exit(main())
+    main()

@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -94,7 +94,7 @@ class Questions:
         return True
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[Any]:
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Generator[None, Any, Any]:
         """Remember the session's server and the schema on it: children use them, statements are prepared there."""
         value = yield
         if fixturedef.argname == "postgres":
@@ -112,8 +112,8 @@ class Questions:
         self.reach.queries[item.nodeid] = frozenset(self.queries.asked)
         if not all(report.passed for report in reports):
             self.red.append(item.nodeid)  # or skipped: it says nothing here
-            for known in (self.reach.seconds, self.reach.queries, self.reach.lines):
-                known.pop(item.nodeid, None)
+
+            self.reach.forget(item.nodeid)
 
     # --- Which ------------------------------------------------------------------------------------------------------
 
@@ -171,11 +171,15 @@ class Questions:
                     yield verdict
 
     def _tests(self, mutant: Mutant) -> list[str]:
-        if not mutant.query and not mutant.function:  # read when the module is imported: everybody who enters it
-            path = str(ROOT / mutant.module)
-            entering = [test for test, seen in self.reach.lines.items() if any(file == path for file, _ in seen)]
-            return self.reach.in_turn(entering)[:MOST_TESTS]
-        return self.reach.tests(mutant, ROOT)[:MOST_TESTS]
+        if mutant.query or mutant.function:
+            return self.reach.tests(mutant, ROOT)[:MOST_TESTS]
+        # Read when the module is imported: whoever sits beside a test that enters it, one parameter of each.
+        path = str(ROOT / mutant.module)
+        entering = [test for test, seen in self.reach.lines.items() if any(file == path for file, _ in seen)]
+        files = {test.partition("::")[0] for test in entering}
+        beside = [test for test in self.reach.seconds if test.partition("::")[0] in files]
+        one_of_each = {test.partition("[")[0]: test for test in beside}
+        return self.reach.in_turn(one_of_each.values())[:MOST_TESTS]
 
     def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> _Asking:
         ours, theirs = _FORK.Pipe(duplex=False)

@@ -87,7 +87,8 @@ def mutated(source: str, number: int) -> ast.Module:
     """The tree with mistake ``number`` in it, ready to be compiled."""
     tree = ast.parse(source)
     one = list(_walk(tree))[number]
-    return ast.fix_missing_locations(_Replace(one.node, one.replacement).visit(tree))
+    _Replace(one.node, one.replacement).visit(tree)
+    return ast.fix_missing_locations(tree)
 
 
 class _Replace(ast.NodeTransformer):

@@ -32,8 +32,14 @@ class Reach:
             yield
         finally:
             sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.settrace(None)
             self.lines[test] = frozenset(self._seen)
+
+    def forget(self, test: str) -> None:
+        """A test that is not green as it is says nothing."""
+        self.lines.pop(test, None)
+        self.queries.pop(test, None)
+        self.seconds.pop(test, None)
 
     def tests(self, mutant: Mutant, root: Path) -> list[str]:
         """The tests that reach a mistake: first the fastest of each file, then the second of each, and so on."""
