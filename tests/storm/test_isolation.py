@@ -42,7 +42,9 @@ def test_the_other_banks_finish_while_one_is_silent(black: Neighbours) -> None:
     black.wait_until(
         "what was on the wire is in doubt", lambda: black.bucket("in_doubt") == black.black_lines(), PATIENCE_SECONDS
     )
-    assert black.transmissions_of_black() == dict.fromkeys(arrived, 1)
+    sent = black.transmissions_of_black()
+    assert sent.keys() >= arrived.keys()
+    assert set(sent.values()) == {1}
     times = black.times()
     scale.figure(
         "R18 slice", p99=round(p99([one for each in times.values() for one in each]), 2), lines=len(black.lines)

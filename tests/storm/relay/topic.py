@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.conftest import Kafka
@@ -42,7 +43,7 @@ async def whole_topics(bootstrap: str, partitions: Sequence[TopicPartition] | No
             await asyncio.sleep(0.2)
         try:
             if partitions is None:
-                partitions = await _all_partitions(consumer)
+                partitions = await _all_partitions(bootstrap)
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
             while any([await consumer.position(one) < ends[one] for one in partitions]):
@@ -53,13 +54,19 @@ async def whole_topics(bootstrap: str, partitions: Sequence[TopicPartition] | No
     return [record for partition in sorted(found) for record in found[partition]]
 
 
-async def _all_partitions(consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-    """Of every topic, once the broker tells those of each: one that was just made has none for a moment."""
-    while True:
-        known = {name: consumer.partitions_for_topic(name) for name in await consumer.topics()}
-        if all(known.values()):
-            return [TopicPartition(name, n) for name in sorted(known) for n in sorted(known[name])]
-        await asyncio.sleep(0.2)
+async def _all_partitions(bootstrap: str) -> list[TopicPartition]:
+    """Of every topic that the broker has."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        described = await admin.describe_topics()
+    finally:
+        await admin.close()
+    return [
+        TopicPartition(one["topic"], each["partition"])
+        for one in sorted(described, key=lambda one: str(one["topic"]))
+        for each in one["partitions"]
+    ]
 
 
 class RelayProcess:
