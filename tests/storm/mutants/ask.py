@@ -112,7 +112,6 @@ class Questions:
         self.reach.queries[item.nodeid] = frozenset(self.queries.asked)
         if not all(report.passed for report in reports):
             self.red.append(item.nodeid)  # or skipped: it says nothing here
-
             self.reach.forget(item.nodeid)
 
     # --- Which ------------------------------------------------------------------------------------------------------
