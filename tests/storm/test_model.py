@@ -68,7 +68,7 @@ def test_a_planted_bug_breaks_an_invariant(world: World, bug: Patch, scene: Scen
 @pytest.mark.skipif(not LONG, reason="the search for planted bugs takes minutes: `make storm-model`")
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.__name__ for bug in BUGS])
 def test_a_planted_bug_is_found(world: World, bug: Patch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check is worth something: each of eight broken builds breaks an invariant within a bounded search."""
+    """The check is worth something: each of the broken builds breaks an invariant within a bounded search."""
     Payouts.examples = 0
     with pytest.MonkeyPatch.context() as patch:
         bug(patch)

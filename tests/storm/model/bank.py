@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from adapters.contract import Artefact, Callback, Evidence, Proof, Reason, Rendered
+from adapters.contract import Artefact, Callback, Evidence, Line, Proof, Reason, Rendered, Submission
 from gateway.clock import Clock
 from tests.store.kit import HandClock
 from tests.store.toy import ToyBank, ToyWire
@@ -70,6 +71,7 @@ class Item:
     fate: Fate
     shows_at: dt.datetime
     stated_fen: int
+    payee: tuple[str, str]  # the account and the name that travelled
     refused: bool = False  # with its whole file, after "received"
     denied: bool = False  # rejected in words although it is credited
 
@@ -95,6 +97,16 @@ class TruthBank(ToyBank):
     disproofs: dict[str, list[Item]] = field(default_factory=dict)  # by artefact
 
     # -- the wire
+
+    def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
+        rows = [[x.reference, x.account.reveal(), x.amount_fen, x.name.reveal(), x.id_no.reveal()] for x in lines]
+        payload = json.dumps([submission.reference, rows]).encode()
+        references = tuple(line.reference for line in lines)
+        total_fen = sum(line.amount_fen for line in lines)
+        digest = hashlib.sha256(payload).hexdigest()
+        return Rendered(
+            submission.reference, payload, digest, f"{submission.reference}.json", references, total_fen, at
+        )
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[ToyWire]:
@@ -143,7 +155,7 @@ class TruthBank(ToyBank):
         submission, rows = json.loads(rendered.payload)
         now = self.clock.now()
         arrived = []
-        for reference, account, amount_fen, *_ in rows:
+        for reference, account, amount_fen, name, *_ in rows:
             line = int(account[-12:])
             before = self.open.get(line)
             if before is not None:
@@ -160,6 +172,7 @@ class TruthBank(ToyBank):
                 Fate.NOTHING if self.answer in NOTHING_TAKEN else Fate.PENDING,
                 now + SHOWS_LATE if self.answer is Answer.LATE else now,
                 amount_fen,
+                (account, name),
             )
             self.items.append(item)
             self.latest[reference] = self.open[line] = item

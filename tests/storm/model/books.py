@@ -26,7 +26,9 @@ SELECT submission_id, reference, state, fence, lease_until IS NULL OR lease_unti
 FROM submissions WHERE batch_no = $1
 """
 PAYOUTS = """
-SELECT payout_id & 1048575 AS line, conflict_at, cancelled_at FROM payouts WHERE payout_id >> 20 = $1 ORDER BY 1
+SELECT payout_id & 1048575 AS line, conflict_at, cancelled_at,
+       payout_id IN (SELECT payout_id FROM frozen_payouts) AS waits_for_people
+FROM payouts WHERE payout_id >> 20 = $1 ORDER BY 1
 """
 RECEIPTS = "SELECT value FROM outbox WHERE topic = 'receipts' ORDER BY outbox_id"
 HISTORY = "SELECT seq, at, event, body, hash FROM history WHERE batch_no = $1 ORDER BY seq"

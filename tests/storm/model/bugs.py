@@ -1,10 +1,11 @@
-"""Eight builds of the gateway that are broken on purpose: a check that does not find them proves nothing.
+"""Ten builds of the gateway that are broken on purpose: a check that does not find them proves nothing.
 
 Each bug is the mistake that its name says and no other; everything else is the real gateway.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from gateway import dispatch, states
 from gateway.banks import Bank
 from gateway.dispatch import Dispatch
 from gateway.states import NOOP, Cell, State
-from gateway.store import case, orders, submissions
+from gateway.store import case, ids, orders, submissions
 from gateway.store.engine import sql
 from gateway.store.orders import _Deciding
 from gateway.store.submissions import Claim, Fenced
@@ -118,6 +119,35 @@ def return_reopens_nothing(patch: pytest.MonkeyPatch) -> None:
     _patch_cells(patch, {(State.CREDITED, Proof.RETURNED): NOOP})
 
 
+def stale_order_acts(patch: pytest.MonkeyPatch) -> None:
+    """An order is about the payout, whichever attempt it names."""
+    decide = _Deciding._one
+
+    async def one(self: _Deciding, batch: asyncpg.Record, ledger: Any, order_no: int) -> None:
+        key = ids.payout_id(batch["batch_no"], self._head.line or 0)
+        latest = await self._connection.fetchrow(sql("latest_attempt"), key)
+        if latest is not None:
+            self._head = dataclasses.replace(self._head, attempt=latest["attempt_no"])
+        await decide(self, batch, ledger, order_no)
+
+    patch.setattr(_Deciding, "_one", one)
+
+
+def old_details_are_paid(patch: pytest.MonkeyPatch) -> None:
+    """A further attempt is made with the details of the list, whatever the order corrected."""
+
+    def as_listed(name: str) -> str:
+        text = sql(name)
+        if name != "lines_to_render":
+            return text
+        loose = text.replace("coalesce(a.sealed, p.sealed)", "p.sealed")
+        loose = loose.replace("CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END", "0")
+        assert loose.count("a.sealed") == 0
+        return loose
+
+    patch.setattr(submissions, "sql", as_listed)
+
+
 def late_success_overwrites_failed(patch: pytest.MonkeyPatch) -> None:
     """What a bank pays after it had rejected it is simply paid: nothing freezes, nobody is called. R20's own."""
     _patch_cells(patch, {(State.REJECTED, Proof.CREDITED): State.CREDITED})
@@ -139,4 +169,6 @@ BUGS: tuple[Patch, ...] = (
     credit_told_twice,
     fenced_may_send,
     return_reopens_nothing,
+    stale_order_acts,
+    old_details_are_paid,
 )

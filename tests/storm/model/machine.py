@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.store.kit import Gateway
 from tests.storm.model.bank import Answer
 from tests.storm.model.books import Books, faults_at_rest, faults_of
-from tests.storm.model.life import Kind, Mishap
+from tests.storm.model.finance import Finance
+from tests.storm.model.life import Ended, Kind, Mishap
 from tests.storm.model.world import World
 
 PROCESSES = st.integers(0, 1)
@@ -81,6 +82,7 @@ class Payouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.books = Books()
+        self.finance = Finance()
         self._orders = 0
         self._events = 0
         self._begun = self._moved = False
@@ -89,8 +91,9 @@ class Payouts(RuleBasedStateMachine):
     def begin(self, lines: int, max_lines: int, proof: bool) -> None:
         type(self).examples += 1
         self.world.begin(lines, max_lines, callback_is_proof=proof)
-        self.books = self.world.read()
-        self._begun = True
+        self.books, self.finance = Books(), Finance()
+        self._begun = self._moved = True
+        self.sound()
 
     # -- what the gateway does
 
@@ -185,7 +188,7 @@ class Payouts(RuleBasedStateMachine):
         who=PROCESSES,
         kind=st.sampled_from(["REISSUE", "REISSUE", "CANCEL"]),
         choice=CHOICES,
-        stale=st.integers(0, 4),
+        stale=st.integers(0, 4),  # 4: about the attempt before the latest; 1 and 2: with corrected details
         twice=st.booleans(),
         mishap=MISHAPS,
     )
@@ -193,7 +196,8 @@ class Payouts(RuleBasedStateMachine):
     def order(self, who: int, kind: str, choice: int, stale: int, twice: bool, mishap: Mishap | None) -> None:
         line = sorted(self.books.payouts)[choice % len(self.books.payouts)]
         attempt = max(1, self.books.latest(line) - (stale == 4))
-        self.take_order(who, kind, line, attempt, twice, mishap)
+        details = self.finance.correction(line, stale) if kind == "REISSUE" else {}
+        self.take_order(who, kind, line, attempt, twice, mishap, **details)
 
     @rule(who=PROCESSES, choice=CHOICES)
     @when(lambda model: bool(model.books.attempts))
@@ -223,7 +227,10 @@ class Payouts(RuleBasedStateMachine):
             for _ in range(1 + twice):
                 await gateway.order(kind, name, line, attempt, **details)
 
-        self.world.act(who, take, mishap)
+        signed = self.finance.sign(kind, line, attempt, details, self.books)
+        at_once = not self.world.processes[who].life.still
+        ended = self.world.act(who, take, mishap)
+        self.finance.was_read(signed, self.world.processes[who], at_once=at_once and ended is Ended.DONE)
 
     # -- what happens meanwhile
 
@@ -261,7 +268,9 @@ class Payouts(RuleBasedStateMachine):
             return
         self._moved = False
         books = self.world.read()
-        _demand(list(faults_of(self.books, books, self.world.bank)))
+        faults = list(faults_of(self.books, books, self.world.bank))
+        faults += self.finance.faults(self.books, books, self.world.bank)
+        _demand(faults)
         self.books = books
 
     def teardown(self) -> None:
@@ -269,6 +278,7 @@ class Payouts(RuleBasedStateMachine):
             return
         books = self.world.come_to_rest()
         faults = [*faults_of(Books(), books, self.world.bank), *faults_at_rest(books, self.world.bank)]
+        faults += self.finance.faults(self.books, books, self.world.bank)
         _demand(faults)
 
 

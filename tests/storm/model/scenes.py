@@ -71,13 +71,33 @@ def return_reopens_nothing(model: Payouts) -> None:
 
 
 def late_success(model: Payouts) -> None:
-    """Not one of the eight: R20's."""
+    """Not one of the ten: R20's."""
     model.send_in_peace(who=0, answer=Answer.RECEIVED)
     model.bank_decides(choice=0, fate="reject")
     model.collect_results(who=0, told="once", mishap=None)
     model.sound()
     model.bank_decides(choice=0, fate="pay_rejected")
     model.collect_results(who=0, told="once", mishap=None)
+
+
+def stale_order_acts(model: Payouts) -> None:
+    """Rejected, ordered again, rejected again; then a second clerk's order about the first attempt comes in."""
+    for stale in (0, 4):
+        model.send_in_peace(who=0, answer=Answer.RECEIVED)
+        model.bank_decides(choice=0, fate="reject")
+        model.collect_results(who=0, told="once", mishap=None)
+        model.sound()
+        model.order(who=0, kind="REISSUE", choice=0, stale=stale, twice=False, mishap=None)
+        model.sound()
+
+
+def old_details_are_paid(model: Payouts) -> None:
+    model.send_in_peace(who=0, answer=Answer.RECEIVED)
+    model.bank_decides(choice=0, fate="reject")
+    model.collect_results(who=0, told="once", mishap=None)
+    model.sound()
+    model.order(who=0, kind="REISSUE", choice=0, stale=2, twice=False, mishap=None)
+    model.send_in_peace(who=0, answer=Answer.CREDITED)
 
 
 SCENES: tuple[Scene, ...] = (
@@ -89,6 +109,8 @@ SCENES: tuple[Scene, ...] = (
     credit_told_twice,
     fenced_may_send,
     return_reopens_nothing,
+    stale_order_acts,
+    old_details_are_paid,
 )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,12 +23,10 @@ from adapters.contract import (
     Callback,
     CallbackRefused,
     Evidence,
-    Line,
     NotFound,
     Proof,
     Reason,
     Rendered,
-    Submission,
 )
 from tests.store.toy import ToyWire
 from tests.storm.model.bank import SETTLING, Answer, Fate, Item, TruthBank
@@ -117,16 +114,6 @@ class SimulatedBank(TruthBank):
     _arrivals: dict[int, int] = field(default_factory=dict)  # item -> its transmission's number
 
     # -- what travels
-
-    def render(self, submission: Submission, lines: Sequence[Line], at: dt.datetime) -> Rendered:
-        rows = [[x.reference, x.account.reveal(), x.amount_fen, x.name.reveal(), x.id_no.reveal()] for x in lines]
-        payload = json.dumps([submission.reference, rows]).encode()
-        references = tuple(line.reference for line in lines)
-        total_fen = sum(line.amount_fen for line in lines)
-        digest = hashlib.sha256(payload).hexdigest()
-        return Rendered(
-            submission.reference, payload, digest, f"{submission.reference}.json", references, total_fen, at
-        )
 
     @asynccontextmanager
     async def wire(self) -> AsyncIterator[ToyWire]:
@@ -264,16 +251,18 @@ class SimulatedBank(TruthBank):
     async def settle(self, artefact: Artefact, wire: ToyWire) -> None:
         await self._delay()
 
-    def publish(self, told: str = "once") -> Artefact:
+    def publish(self, told: str = "once", event: str = "") -> Artefact:
+        """A result file; or what a callback of that ``event`` tells."""
         artefact = super().publish(told)
+        name = event or artefact.name
         self._news = told == "vaguely"
         rows = json.loads(artefact.content)
         said = [e for e in self.parse(artefact) if e.reference is not None]
         items = [self.latest[e.reference] for e in said if e.reference is not None]
-        self._note(said, "file", None, items, artefact.name)
+        self._note(said, "file", None, items, name)
         for row in rows:
             if "submission" in row:
-                self._word(Word, 0, row["proof"], None, "file", artefact.name, None, row["submission"])
+                self._word(Word, 0, row["proof"], None, "file", name, None, row["submission"])
         return artefact
 
     def state_the_day(self) -> None:
@@ -295,10 +284,10 @@ class SimulatedBank(TruthBank):
         """A callback about what has just moved, where the bank makes any: late, twice, or not at all."""
         if AnswerKind.CALLBACK not in self.capabilities().answers or self.luck.random() < 0.3:
             return
-        artefact = self.publish()
-        self.files.pop()  # it is told, not published
         self._events += 1
         headers = {"event": f"E{self.number}-{self._events}"}
+        artefact = self.publish(event=headers["event"])
+        self.files.pop()  # it is told, not published
         for _ in range(1 if self.calm or self.luck.random() < 0.7 else 2):
             wait = dt.timedelta(seconds=self.luck.random() * self.luck.choice((1, 60, 7200)))
             self.at(wait, lambda: self.tell(self, headers, artefact.content))
@@ -311,6 +300,7 @@ class SimulatedBank(TruthBank):
             raise CallbackRefused("NO_EVENT")
         if self.capabilities().callback_is_proof:
             self._disprove(self.disproofs.get(artefact.sha256, []))
+            self.ledgers.delivered.setdefault((self.number, headers["event"]), self._now_ms())
         return Callback(headers["event"], artefact, tuple(sorted({item.submission for item in self.latest.values()})))
 
     # -- its ledger

@@ -33,6 +33,7 @@ class Broker:
     away: bool = False
     inbound: list[Message] = field(default_factory=list)
     committed: int = 0
+    read: dict[int, float] = field(default_factory=dict)  # offset -> virtual seconds at which it was committed first
     published: list[tuple[str, str, bytes]] = field(default_factory=list)
     repeats: int = 0
 
@@ -83,6 +84,7 @@ class SimulatedInbox:
         await asyncio.sleep(broker.luck.random() / 50)
         if not broker.away:
             broker.committed = max(broker.committed, offset + 1)
+            broker.read.setdefault(offset, asyncio.get_running_loop().time())
         return True
 
     async def lag(self) -> int:

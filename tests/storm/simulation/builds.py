@@ -5,14 +5,19 @@ The mistake is the one that the name says and no other. Where a mistake is the m
 
 from __future__ import annotations
 
+from typing import Any
+
+import asyncpg
 import pytest
 
 from gateway.dispatch import Dispatch
 from gateway.store import engine
 from gateway.store.engine import sql
+from gateway.store.orders import _Deciding
 from tests.storm.model.bugs import (
     Patch,
     absent_before_settling,
+    old_details_are_paid,
     resend_on_timeout,
     return_reopens_nothing,
 )
@@ -33,6 +38,15 @@ def hours_are_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatch, "_is_open", lambda self, bank: True)
 
 
+def recalls_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A recall is noted, and the list is paid all the same."""
+
+    async def note(self: _Deciding, batch: asyncpg.Record, ledger: Any) -> None:
+        ledger.add(batch["batch_no"], self._at, "RECALLED", {"order": self._head.order_id, "lines": 0})
+
+    patch.setattr(_Deciding, "_recall", note)
+
+
 # By build: the first seed whose thirty days it does not survive.
 BUILDS: dict[Patch, int] = {
     resend_on_timeout: 4,
@@ -40,4 +54,6 @@ BUILDS: dict[Patch, int] = {
     hours_are_ignored: 6,
     absent_before_settling: 9,
     return_reopens_nothing: 1,
+    old_details_are_paid: 1,
+    recalls_are_ignored: 1,
 }

@@ -23,7 +23,8 @@ BANK_NUMBERS = ("402881000015", "103881000011")  # of the two banks, by the agre
 
 
 class Finance:
-    """``at`` runs something at a later moment."""
+    """``at`` runs something at a later moment. Corrections and second thoughts are drawn from ``second``, apart from
+    ``luck``: a month without any is the month that it would be if there were none."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Finance:
         key: SigningKey,
         luck: random.Random,
         at: Callable[[dt.timedelta, Callable[[], Any]], None],
+        second: random.Random,
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -40,6 +42,8 @@ class Finance:
         self._at = at
         self._heard = 0
         self._orders = 0
+        self._second = second
+        self.recalls: dict[str, int] = {}  # by batch: the number of the record that recalled it, counted from 1
         self.silent = False
         self.lines: dict[int, int] = {}  # lines of each list
 
@@ -79,8 +83,10 @@ class Finance:
         }
         for part in range(parts):
             body = {**head, "part": part + 1, "items": items[part * size : (part + 1) * size]}
-            self._at(dt.timedelta(hours=part * self._luck.random() * 3), partial(self.publish, Kind.BATCH, body))
+            wait = dt.timedelta(hours=part * self._luck.random() * 3)
+            self._at(wait, partial(self.publish, Kind.BATCH, body))
         self._at(dt.timedelta(hours=self._luck.choice((0, 1, 30)) * self._luck.random()), lambda: self._fund(number))
+        self._think_again(number, lines, wait)
 
     def _fund(self, number: int) -> None:
         self.publish(
@@ -94,6 +100,34 @@ class Finance:
                 "received_at": self._clock.now().isoformat(timespec="seconds"),
             },
         )
+
+    def _think_again(self, number: int, lines: int, whole: dt.timedelta) -> None:
+        """Some lists are recalled, and single lines cancelled: from when they are ``whole`` on, before anything was
+        sent or in the middle."""
+        if self._second.random() < 0.3:
+            self._at(whole + self._second_wait(), lambda: self.order("RECALL", batch_id(number), None, None))
+        for line in range(1, lines + 1):
+            if self._second.random() < 0.1:
+                self._at(whole + self._second_wait(), partial(self.order, "CANCEL", batch_id(number), line, 1))
+
+    def _second_wait(self) -> dt.timedelta:
+        return dt.timedelta(hours=self._second.choice((0, 0.01, 3, 20, 60)) * self._second.random())
+
+    def _corrected(self, batch: str, line: int) -> dict[str, str] | None:
+        """What a re-verification changed: mostly the account, now and then the name, the bank or the ID; or nothing."""
+        chance = self._second.random()
+        if chance < 0.3:
+            return None
+        key = int(batch[-4:]) * LINES_A_LIST + line
+        version = self._second.randint(1, 9)
+        details = {"account": f"629999{version}{key:012d}"}  # its last digits are the line's number at the bank
+        if chance > 0.6:
+            details["name"] = f"测试{'甲乙丙丁戊己庚辛壬'[version - 1]}"
+        if chance > 0.75:
+            details["bank_no"] = self._second.choice(BANK_NUMBERS)
+        if chance > 0.9:
+            details["id_no"] = kit.line(key + LINES_A_LIST // 2)["id_no"]
+        return details
 
     def read_receipts(self) -> None:
         """What failed or came back is ordered again, or cancelled, hours or days later; or nobody bothers."""
@@ -121,6 +155,9 @@ class Finance:
         if self.silent:
             return
         self._orders += 1
+        if kind == "RECALL":
+            self.recalls.setdefault(batch, len(self._broker.inbound) + 1)
+        details = self._corrected(batch, line) if kind == "REISSUE" and line is not None else None
         self.publish(
             Kind.ORDER,
             {
@@ -132,7 +169,7 @@ class Finance:
                 "line": line,
                 "attempt": attempt,
                 "document_no": "某某财农〔2026〕99号",
-                "details": None,
+                "details": details,
             },
         )
 
@@ -144,7 +181,7 @@ class Finance:
                 "kind": message.kind.value,
                 "jws": message.signature.decode(),
                 "at_ms": message.at_ms,
-                "wall_ms": 0,
+                "wall_ms": message.at_ms,  # there is one clock here
             }
             (directory / f"{number:08d}.{message.kind.value}").write_bytes(message.raw)
             (directory / f"{number:08d}.json").write_text(json.dumps(about))

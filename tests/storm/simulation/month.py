@@ -36,7 +36,7 @@ from tests.store import kit
 from tests.storm.model.life import Mishap
 from tests.storm.simulation.bank import CHARACTERS, SimulatedBank
 from tests.storm.simulation.broker import Broker, SimulatedInbox
-from tests.storm.simulation.finance import LINES_A_LIST, Finance
+from tests.storm.simulation.finance import BANK_NUMBERS, LINES_A_LIST, Finance
 from tests.storm.simulation.look import look
 from tests.storm.simulation.process import Process
 from tests.storm.simulation.script import Script
@@ -72,7 +72,7 @@ class Month:
         self._graves: list[Process] = []  # or their last tasks would be collected while they wait
         self.storm_seconds = int(days * 86_400 * luck.uniform(0.65, 0.85))
         self.broker = SimulatedInbox.broker = Broker(luck)
-        self.finance = Finance(self.broker, self.clock, simulation.key, luck, self.at)
+        self.finance = Finance(self.broker, self.clock, simulation.key, luck, self.at, random.Random(f"orders {seed}"))
         self.banks = self._open_banks()
         self.processes: list[Process | None] = [None, None]
         self.lists: dict[int, int] = {}  # by the books' number of a batch: the number of the list
@@ -81,7 +81,8 @@ class Month:
     def _open_banks(self) -> dict[str, SimulatedBank]:
         shared: dict[str, Any] = {}
         banks = {}
-        ledgers = Ledgers(list(BANK_NAMES))
+        routes = dict(zip(BANK_NUMBERS, BANK_NAMES, strict=True))
+        ledgers = Ledgers([f"{name}/ledger" for name in BANK_NAMES], routes=routes)
         for number, name in enumerate(BANK_NAMES):
             character = self.luck.choice(sorted(CHARACTERS))
             can = {**CHARACTERS[character], "max_lines": self.luck.choice((1, 2, 1000))}
