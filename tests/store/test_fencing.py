@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -343,7 +344,7 @@ async def test_a_bank_in_sending_hours_gets_no_more_calls_at_once_than_it_allows
 
 async def test_nothing_leaves_outside_the_bank_s_hours(database: str) -> None:
     """Before the opening and after the cut-off nothing is sent; at the opening it is."""
-    hours = {"opens": dt.time(11, 0), "cut_off": dt.time(17, 0), "working_days_only": True}
+    hours: dict[str, Any] = {"opens": dt.time(11, 0), "cut_off": dt.time(17, 0), "working_days_only": True}
     async with kit.open_gateway(database, **hours) as gateway:
         await gateway.pay(1)
         assert gateway.bank.sent == []

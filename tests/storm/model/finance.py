@@ -82,7 +82,8 @@ class Finance:
         for item in bank.items[self._travelled :]:
             key = attempts.get(item.reference)
             account, name = item.payee
-            if not any(account == one and same_name(name, other) for one, other in self.payees.get(key, ())):
+            payees = self.payees.get(key, set()) if key is not None else set()
+            if not any(account == one and same_name(name, other) for one, other in payees):
                 yield f"AC: attempt {key} of line {item.line} travelled with details that finance did not sign for it"
         self._travelled = len(bank.items)
         self.open = [one for one in self.open if one.reader is not None and one.reader.life.still]
