@@ -264,7 +264,7 @@ class Month:
             await self.start(who)
             process = self.processes[who]
             assert process is not None
-            await process._store.submissions.ensure_banks(list(BANK_NAMES))
+            await process._store.pauses.resume(list(BANK_NAMES))  # an operator has looked at what was refused
         self._rung.clear()
         self.sweep()
 
