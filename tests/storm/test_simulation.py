@@ -61,7 +61,7 @@ def test_after_any_thirty_days_everything_comes_to_rest(simulation: Simulation) 
     if not REPLAYED:  # a proof in which nothing happened proves nothing
         assert min(fired[what] for what in ("cut", "end", "line", "stop", "Broker True", "database away")) > 0
         assert min(fired[what] for what in ("LOST_BEFORE", "LOST_MIDWAY", "LOST_AFTER", "LATE", "BUSY")) > 0
-        assert min(fired[what] for what in ("called back unsent", "recalled list", "recalled too late")) > 0
+        assert min(fired[what] for what in ("called back unsent", "recalled", "recalled too late")) > 0
         assert min(sums["reissues"], sums["returns"], fired["corrected"], fired["corrected bank"]) > 0
 
 

@@ -80,7 +80,7 @@ class Finance:
                 yield f"{signed.kind} of attempt {signed.attempt} of line {signed.line} was in order and did nothing"
         attempts = {row["reference"]: key for key, row in now.attempts.items()}
         for item in bank.items[self._travelled :]:
-            key = attempts.get(item.reference)
+            key = attempts.get(item.reference, (item.line, 0))  # 0: under a reference of no attempt
             account, name = item.payee
             payees = self.payees.get(key, set()) if key is not None else set()
             if not any(account == one and same_name(name, other) for one, other in payees):

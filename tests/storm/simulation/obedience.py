@@ -59,10 +59,11 @@ class Obedience:
     def _count(self, story: Story, recall: int) -> None:
         sent = bool(story.transmissions)
         cancelled = any(one.outcome == "cancelled" for one in story.receipts)
+        by_order = any(order.kind == "CANCEL" for order in story.in_force.values())
         happened = {
             "called back unsent": cancelled and not sent,
             "recalled too late": recall != NEVER and sent and not cancelled,
-            "recalled list": recall != NEVER and cancelled,
+            "recalled": recall != NEVER and cancelled and not by_order,
             "corrected": any(story.details(story.attempt_of(rail)) != story.payout.details for rail in story.rails),
             "corrected bank": len({rail.bank for rail in story.rails}) > 1,
         }
