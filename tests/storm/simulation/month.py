@@ -264,11 +264,7 @@ class Month:
             await self.start(who)
             process = self.processes[who]
             assert process is not None
-<<<<<<< HEAD
-            await process._store.pauses.resume(list(BANK_NAMES))  # whoever was called has mended what was refused
-=======
             await process._store.pauses.resume(list(BANK_NAMES))  # an operator has looked at what was refused
->>>>>>> orders
         self._rung.clear()
         self.sweep()
 
