@@ -2,8 +2,8 @@
 
     python -m tests.storm.leaky run --config ...
 
-Both are mistakes that no test of a single list sees: each receipt keeps the whole record that it travelled in, and a
-label is made of a key.
+Both are mistakes that no test of a single list sees: each receipt keeps the record that it travelled in, many times
+over, and a label is made of a key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def plant() -> None:
         for row in rows:
             metrics.RECORDS_PUBLISHED.labels(topic=row["record_key"], outcome="acknowledged").inc()
             for _ in json.loads(row["value"]).get("receipts", ()):
-                _KEPT.append(bytearray(row["value"]))
+                _KEPT.append(bytearray(row["value"] * 16))
         return rows
 
     setattr(Outbox, "waiting", waiting)  # noqa: B010 - mypy refuses the plain assignment to a method

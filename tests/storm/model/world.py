@@ -180,8 +180,9 @@ class World:
 
     # -- the end
 
-    def come_to_rest(self, rounds: int = 14) -> Books:
-        """Quiet: nothing is lost any more, the bank decides and publishes everything, time passes."""
+    def come_to_rest(self, rounds: int = 18) -> Books:
+        """Quiet: nothing is lost any more, the bank decides and publishes everything, and time passes: more than three
+        days, after which people are called for what a bank had and then denied."""
         for who in range(2):
             self.go_on(who)
             self.do(self.processes[who].gateway.store.pauses.resume([self.bank.name]))
