@@ -270,7 +270,8 @@ class TruthBank(ToyBank):
             rows = [{"proof": "IN_DOUBT", "reference": i.reference, "reason": "UNKNOWN"} for i in shown]
         gone = [] if told == "vaguely" else [i for line, i in before.items() if self.open.get(line) is not i]
         gone += [i for i in shown if i.refused and i.fate is Fate.NOTHING and told != "vaguely"]
-        self.open = before  # disproved when it is read, not when it is written
+        self.open.clear()  # in its place: banks of one world may share it
+        self.open.update(before)  # disproved when it is read, not when it is written
         artefact = Artefact.of(f"result-{len(self.files)}", json.dumps(rows).encode())
         self.disproofs[artefact.sha256] = gone
         self.files.append(artefact)
@@ -309,6 +310,10 @@ class TruthBank(ToyBank):
         self._disprove(self.disproofs.get(artefact.sha256, []))
         named = sorted({i.submission for i in self.items})
         return Callback(headers["event"], artefact, tuple(named))
+
+    def has_told(self, line: int) -> bool:
+        """Whether a word of this bank that broke was heard; here everything is published before the end."""
+        return True
 
     # -- what it decides
 

@@ -195,7 +195,7 @@ def faults_at_rest(books: Books, bank: TruthBank) -> Iterator[str]:
         number = books.latest(line)
         state = books.states.get((line, number))
         if line in bank.broken:
-            if row["conflict_at"] is None:
+            if row["conflict_at"] is None and bank.has_told(line):
                 yield f"line {line} contradicts itself at the bank and is not frozen"
         elif row["conflict_at"] is not None:
             yield f"line {line} is frozen although the bank kept its word"

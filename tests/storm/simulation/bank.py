@@ -112,6 +112,7 @@ class SimulatedBank(TruthBank):
     _count: int = 0
     _fates: dict[int, Fate] = field(default_factory=dict)
     _arrivals: dict[int, int] = field(default_factory=dict)  # item -> its transmission's number
+    _turned: dict[int, int] = field(default_factory=dict)  # line -> after which number the word about it changed
 
     # -- what travels
 
@@ -270,6 +271,22 @@ class SimulatedBank(TruthBank):
         artefact = self.files[-1]
         said = [e for e in self.parse(artefact) if e.reference is not None]
         self._note(said, "file", None, [], artefact.name)
+
+    def speak_of(self, lines: set[int]) -> None:
+        """The bank's word about these lines has changed: in the next file, in a callback, or when it is asked."""
+        self._news = True
+        self._turned |= dict.fromkeys(lines, self._count)
+        self.maybe_call()
+
+    def heard_otherwise(self, line: int) -> bool:
+        """Whether anybody was told of a line after the bank's word about it had changed."""
+        rails = {item.reference for item in self.items if item.line == line}
+        return any(
+            answer.n > self._turned.get(line, self._count) and self.ledgers.delivered_ms(answer) is not None
+            for (bank, reference), rail in self.ledgers.rails.items()
+            if bank == self.number and reference in rails
+            for answer in rail.answers
+        )
 
     def has_news(self) -> bool:
         """Whether anything was decided since the last result file."""

@@ -115,10 +115,10 @@ class Script:
         bank = self._month.luck.choice(list(self._month.banks.values()))
         async with self._month.turn.held() as witness:
             rows = await witness.fetch("SELECT reference, state FROM attempts WHERE state IS NOT NULL")
-        before = len(bank.broken)
+        before = set(bank.broken)
         fate = self._month.luck.choice(("pay_rejected", "fee", "deny_credit"))
         bank.decide(self._month.luck.randrange(10), fate, {row["reference"]: row["state"] for row in rows})
         bank.moved()
-        if len(bank.broken) > before:
+        if bank.broken > before:
             self._month.fire(fate)
-            bank.maybe_call()
+            bank.speak_of(bank.broken - before)

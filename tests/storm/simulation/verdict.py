@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Verdict:
                 self.outcome.faults.append(text)
 
     def _of_list(self, number: int) -> Any:
-        return BankOfList(next(iter(self._month.banks.values())), number)
+        return BankOfList(list(self._month.banks.values()), number)
 
     async def judge(self) -> None:
         for _ in range(60):
@@ -184,7 +184,8 @@ class Verdict:
 class BankOfList:
     """The bank as the books of one list see it: their lines alone, under their own numbers."""
 
-    def __init__(self, bank: SimulatedBank, number: int) -> None:
+    def __init__(self, banks: Sequence[SimulatedBank], number: int) -> None:
+        bank = banks[0]  # items, violations and broken words are one for all
         low = number * LINES_A_LIST
         self._lines = range(low + 1, low + LINES_A_LIST)
         self._low = low
@@ -192,6 +193,11 @@ class BankOfList:
         self._items = [item for item in bank.items if item.line in self._lines]
         self.items = [_Named(item.line - low, item) for item in self._items]
         self.broken = {line - low for line in bank.broken if line in self._lines}
+        self._banks = banks
+
+    def has_told(self, line: int) -> bool:
+        """Whether anybody heard of the word that broke: one that nobody heard freezes nothing."""
+        return any(bank.heard_otherwise(line + self._low) for bank in self._banks)
 
     def net(self, line: int) -> int:
         return sum(item.net for item in self._items if item.line == line + self._low)
