@@ -187,9 +187,8 @@ class App:
     def renew_keys(self, outlet: Outlet) -> bool:
         """SIGHUP: read the keys again, without a stop; whether they are used. With a fault the old ones stay in use."""
         try:
-            client_arguments(
-                self._config.kafka
-            )  # each client reads them again; asked here, so that all or none is used
+            # Each client reads its secrets anew; they are looked at here as well, so that all is renewed or nothing.
+            client_arguments(self._config.kafka)
             self._parts.renew(self._config)
         except (KafkaRefused, KeyRingFault, KeyFileFault, OSError) as error:
             log.error("keys not renewed: the old ones stay in use", exc_info=error)

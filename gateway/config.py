@@ -240,8 +240,8 @@ def unprotected(config: Config) -> list[str]:
         return found
     try:
         verified = verifies_server(config.dsn())
-    except OSError:
-        verified = True  # a file that cannot be read is told by itself
+    except (OSError, ValueError):
+        verified = True  # a file that cannot be read, or is no DSN, is told by whoever connects
     if not verified:
         found.append("database: whose server it is is not checked; add sslmode=verify-full and sslrootcert")
     if has_password(config.database.dsn):

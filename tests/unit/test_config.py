@@ -203,6 +203,7 @@ def test_the_faults_of_all_banks_are_named_together(folder: Path) -> None:
         ("postgresql://gateway@db/payout", ["database: whose"]),
         ("postgresql://gateway:s3cret@127.0.0.1/payout", ["database.dsn carries"]),
         ("postgresql://gateway@127.0.0.1/payout?password=s3cret", ["database.dsn carries"]),
+        ("postgresql://gateway:s3cret@[db/payout", ["database.dsn carries"]),  # no DSN: whoever connects tells that
     ],
 )
 def test_what_is_in_the_open_is_told(folder: Path, dsn: str, told: list[str]) -> None:
