@@ -168,7 +168,8 @@ class Engine:
     async def may_change_history(self) -> bool:
         """Whether the role we run as could rewrite the books; in production it must not."""
         async with self.connection() as connection:
-            return bool(await connection.fetchval(sql("may_change_history")))
+            ordinary = await connection.fetchval(sql("role_is_ordinary"), None)
+            return not ordinary or bool(await connection.fetchval(sql("may_write_history")))
 
     async def grant(
         self, *, gateway_role: str | None = None, auditor_role: str | None = None, sealing_role: str | None = None

@@ -3,7 +3,7 @@
 SELECT 1 FROM pg_roles WHERE rolname = $1;
 
 -- name: role_is_ordinary
--- Whether a role is bound by what it is granted.
+-- Whether a role (null: whoever asks) is bound by what it is granted.
 -- It is no superuser or as good as one, and neither by itself nor as a member the owner of the books, of their schema or
 -- of the database, who could drop what he may not change.
 SELECT NOT r.rolsuper
@@ -16,20 +16,12 @@ SELECT NOT r.rolsuper
          AND pg_has_role(r.oid, p.oid, 'MEMBER')
    ) AS ordinary
 FROM pg_roles r, pg_class c, pg_namespace n, pg_database d
-WHERE r.rolname = $1 AND c.oid = 'history'::regclass AND n.oid = c.relnamespace AND d.datname = current_database();
-
--- name: may_change_history
--- Whether whoever asks could rewrite the history or drop it.
--- By a grant, as the owner of it, of its schema or of the database, or as a superuser.
-SELECT r.rolsuper
-    OR pg_has_role(c.relowner, 'MEMBER')
-    OR pg_has_role(n.nspowner, 'MEMBER')
-    OR pg_has_role(d.datdba, 'MEMBER')
-    OR has_any_column_privilege('history', 'UPDATE')
-    OR has_table_privilege('history', 'DELETE, TRUNCATE')
-FROM pg_roles r, pg_class c, pg_namespace n, pg_database d
-WHERE r.rolname = current_user AND c.oid = 'history'::regclass AND n.oid = c.relnamespace
+WHERE r.rolname = coalesce($1, current_user) AND c.oid = 'history'::regclass AND n.oid = c.relnamespace
   AND d.datname = current_database();
+
+-- name: may_write_history
+-- Whether whoever asks was granted more on the history than to read it and to add to it; owners are not ordinary.
+SELECT has_any_column_privilege('history', 'UPDATE') OR has_table_privilege('history', 'DELETE, TRUNCATE');
 
 -- name: server_version
 -- The server's version as a number: 180001 is 18.1.
