@@ -90,6 +90,30 @@ def line(number: int, **fields: str) -> dict[str, Any]:
     }
 
 
+def part_body(
+    batch_id: str, lines: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], part: int = 1, parts: int = 1
+) -> dict[str, Any]:
+    """One part of a list, as it is before it is signed: ``items`` of all its ``lines``."""
+    return {
+        "schema": "payout.batch-part/v1",
+        "issuer": ISSUER,
+        "batch_id": batch_id,
+        "county": "659999",
+        "programme": "XJ-NY-01",
+        "period": "2026",
+        "document_no": "某某财农〔2026〕18号",
+        "issuing_kind": "FINANCE",
+        "finance_bureau": ISSUER,
+        "line_department": "659999-agriculture",
+        "list_received_at": "2026-11-24T10:00:00+08:00",
+        "part": part,
+        "parts": parts,
+        "lines": len(lines),
+        "amount": sum_as_written(one["amount"] for one in lines),
+        "items": list(items),
+    }
+
+
 @dataclass
 class Gateway:
     """Store, steps, keys and the toy bank of one test."""
@@ -120,25 +144,8 @@ class Gateway:
         size = -(-len(lines) // parts)
         messages = []
         for part in range(parts):
-            body = {
-                "schema": "payout.batch-part/v1",
-                "issuer": ISSUER,
-                "batch_id": batch_id,
-                "county": "659999",
-                "programme": "XJ-NY-01",
-                "period": "2026",
-                "document_no": "某某财农〔2026〕18号",
-                "issuing_kind": "FINANCE",
-                "finance_bureau": ISSUER,
-                "line_department": "659999-agriculture",
-                "list_received_at": "2026-11-24T10:00:00+08:00",
-                "part": part + 1,
-                "parts": parts,
-                "lines": len(lines),
-                "amount": sum_as_written(one["amount"] for one in lines),
-                "items": list(lines[part * size : (part + 1) * size]),
-                **head,
-            }
+            items = lines[part * size : (part + 1) * size]
+            body = part_body(batch_id, lines, items, part=part + 1, parts=parts) | head
             messages.append(self.signed(Kind.BATCH, body))
         return messages
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.storm.model.bugs import BUGS, Patch
-from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.machine import Payouts, Violation, opened
 from tests.storm.model.scenes import SCENES, Scene, play
 from tests.storm.model.world import TABLES, World
 from tests.world.postgres import Server
@@ -41,12 +41,8 @@ def check(examples: int, *phases: Phase, derandomize: bool = True) -> None:
 @pytest.fixture(scope="module")
 def world(postgres: Server, migrated_template: str) -> Iterator[World]:
     """One database for all examples of this module."""
-    name = "storm_model"
-    opened = World(postgres.create_database(name, migrated_template))
-    Payouts.world = opened
-    yield opened
-    opened.close()
-    postgres.drop_database(name)
+    with opened(postgres, migrated_template, "storm_model") as world:
+        yield world
 
 
 def test_whatever_happens_nobody_is_paid_twice_or_missed(world: World) -> None:

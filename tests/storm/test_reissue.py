@@ -15,7 +15,7 @@ import yaml
 
 from tests.storm import scale
 from tests.storm.model.bugs import Patch, late_success_overwrites_failed, reissue_while_in_doubt
-from tests.storm.model.machine import Payouts, Violation
+from tests.storm.model.machine import Violation, opened
 from tests.storm.model.scenes import late_success, play
 from tests.storm.model.world import World
 from tests.storm.reissue.programme import Programme, Told
@@ -31,12 +31,8 @@ STALE, FROZEN, DOUBT = "STALE_ATTEMPT", "CONFLICT", "IN_DOUBT"
 @pytest.fixture(scope="module")
 def world(postgres: Server, migrated_template: str) -> Iterator[World]:
     """One database for all seeds."""
-    name = "storm_reissue"
-    opened = World(postgres.create_database(name, migrated_template))
-    Payouts.world = opened
-    yield opened
-    opened.close()
-    postgres.drop_database(name)
+    with opened(postgres, migrated_template, "storm_reissue") as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

@@ -126,24 +126,7 @@ def person(first: int, number: int) -> dict[str, Any]:
 
 
 def batch(batch_id: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "schema": "payout.batch-part/v1",
-        "issuer": kit.ISSUER,
-        "batch_id": batch_id,
-        "county": "659999",
-        "programme": "XJ-NY-01",
-        "period": "2026",
-        "document_no": "某某财农〔2026〕18号",
-        "issuing_kind": "FINANCE",
-        "finance_bureau": kit.ISSUER,
-        "line_department": "659999-agriculture",
-        "list_received_at": "2026-11-24T10:00:00+08:00",
-        "part": 1,
-        "parts": 1,
-        "lines": len(lines),
-        "amount": f"{100 * len(lines)}.00",
-        "items": list(lines),
-    }
+    return kit.part_body(batch_id, lines, lines)
 
 
 def funding(funding_id: str, batch_id: str, lines: int = 1) -> dict[str, Any]:

@@ -8,7 +8,8 @@ thing that hurts there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from tests.storm.model.books import Books, faults_at_rest, faults_of
 from tests.storm.model.finance import Finance
 from tests.storm.model.life import Ended, Kind, Mishap
 from tests.storm.model.world import World
+from tests.world.postgres import Server
 
 PROCESSES = st.integers(0, 1)
 CHOICES = st.integers(0, 2)
@@ -285,3 +287,13 @@ class Payouts(RuleBasedStateMachine):
 def _demand(faults: list[Any]) -> None:
     if faults:
         raise Violation("; ".join(faults))
+
+
+@contextmanager
+def opened(postgres: Server, template: str, name: str) -> Iterator[World]:
+    """A world over a database of its own, in which the machine then plays."""
+    world = World(postgres.create_database(name, template))
+    Payouts.world = world
+    yield world
+    world.close()
+    postgres.drop_database(name)
