@@ -182,6 +182,23 @@ async def test_a_role_that_owns_what_the_books_lie_in_is_not_granted_anything(
         await execute(roles.owner, f'ALTER {what} "{name}" OWNER TO "{urlsplit(roles.owner).username}"')
 
 
+@pytest.mark.parametrize("mighty", ["pg_write_all_data", "pg_write_server_files", "pg_execute_server_program"])
+async def test_a_role_that_the_server_itself_lets_write_is_not_granted_anything(
+    postgres: Server, roles: Roles, mighty: str
+) -> None:
+    """Whoever may write every table, or files and programs of the server, is bound by no grant on ours."""
+    gateway, _ = roles.names
+    await execute(postgres.dsn(), f'GRANT {mighty} TO "{gateway}"')
+    owner, bound = [await Engine.open(dsn, max_connections=1) for dsn in (roles.owner, roles.gateway)]
+    try:
+        assert await bound.may_change_history()
+        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
+            await owner.grant(gateway_role=gateway)
+    finally:
+        await owner.close()
+        await bound.close()
+
+
 async def test_the_owner_s_reach_shows_that_the_refusals_are_the_role_s(roles: Roles) -> None:
     """The control: as the owner the amount can be changed, so it is the missing right that refuses the gateway."""
     async with open_gateway(roles.gateway) as gateway:

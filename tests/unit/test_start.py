@@ -1,0 +1,54 @@
+"""What a gateway says of itself when it starts, whether or not its database and Kafka are there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli_kit import install
+from tests.world.processes import PROJECT, python_module
+
+
+def first_words(config: Path) -> list[dict[str, str]]:
+    """The log of a gateway up to its first look for the database, which is not there."""
+    command = [*python_module("gateway"), "run", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT) as gateway:
+        said: list[dict[str, str]] = []
+        assert gateway.stdout is not None
+        for line in gateway.stdout:
+            if line.startswith("{"):
+                said.append(json.loads(line))
+                if said[-1]["event"] == "component changed":
+                    break
+        gateway.terminate()
+        gateway.stdout.read()
+        assert gateway.wait(timeout=60) == 0
+    return said
+
+
+@pytest.mark.parametrize(
+    ("dsn", "warned"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/none", []),
+        ("postgresql://nobody:s3cret@127.0.0.1:1/none", ["database.dsn carries a password"]),
+    ],
+)
+def test_each_start_tells_what_is_in_the_open(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    dsn: str,
+    warned: list[str],
+) -> None:
+    """As `gateway check` does, for who never ran it; and without the password itself."""
+    made = install(tmp_path, capsys, monkeypatch)
+    made.write_config(dsn=dsn)
+    with made.config.open("a", encoding="utf-8") as file:
+        file.write("[http]\nport = 0\n")
+    said = first_words(made.config)
+    told = [line["reason"] for line in said if line["event"] == "channel not protected"]
+    assert [one[: len(start)] for one, start in zip(told, warned, strict=True)] == warned
+    assert "s3cret" not in json.dumps(said)
