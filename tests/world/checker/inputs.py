@@ -75,7 +75,6 @@ class Order:
     at_ms: int
     wall_ms: int
     digest: str
-    fit: bool  # whether a payout can be paid with what it corrects
 
 
 @dataclass(slots=True)
@@ -302,7 +301,5 @@ def _order(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
                     message.at_ms,
                     message.wall_ms,
                     hashlib.sha256(message.raw).hexdigest(),
-                    # Nothing that could make it unfit is corrected.
-                    not changes,
                 )
             )

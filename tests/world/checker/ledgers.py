@@ -134,9 +134,10 @@ class Ledgers:
         return self.delivered.get((answer.bank, answer.artefact))
 
 
-def read(paths: Iterable[Path]) -> Ledgers:
+def read(paths: Iterable[Path], routes: Mapping[str, str]) -> Ledgers:
+    """The banks' ledgers; each bank is named by its directory, as in ``routes``."""
     listed = list(paths)
-    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed])
+    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed], routes=routes)
     for bank, path in enumerate(listed):
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             _read_one(ledgers, bank, database)

@@ -104,7 +104,7 @@ class Story:
                 one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED and one.final_ms < order.at_ms
                 for one in self.told(order.attempt)
             )
-            if over and order.fit and (acted is None or acted.number > order.number):
+            if over and not order.details and (acted is None or acted.number > order.number):
                 found.append(order)
         return found
 
