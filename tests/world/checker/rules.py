@@ -93,7 +93,7 @@ def _missed(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> I
         return
     if not story.waits_for_an_order and not story.cancelled:
         yield Finding("MP", story.payout.name, "not paid, not waiting for an order, not cancelled", story)
-    for order in story.refused_for_nothing if honest else ():
+    for order in story.refused_for_nothing:
         yield Finding("MP", story.payout.name, f"order {order.order_id} was in order, and was refused", story)
 
 
