@@ -109,7 +109,7 @@ class Neighbours(Street):
             time.sleep(max(0.0, begun + number * load.every_seconds - time.monotonic()))
             batch_id = f"659999-NEXT-{len(self.sent) + 1:04d}"
             records = post.list(batch_id, self._items(batch_id, load.lines), LINES_PER_PART)
-            post.send(self._poisoned(records, post, chance) if self.black else records)
+            post.send(self._poisoned(records, chance) if self.black else records)
             self.sent[batch_id] = time.time()
 
     def _items(self, batch_id: str, count: int) -> list[dict[str, Any]]:
@@ -121,12 +121,12 @@ class Neighbours(Street):
             items.append({**line(self._published), "line": number, "bank_no": BANK_NUMBERS[bank]})
         return items
 
-    def _poisoned(self, records: list[Record], post: Posting, chance: random.Random) -> list[Record]:
+    def _poisoned(self, records: list[Record], chance: random.Random) -> list[Record]:
         mixed: list[Record] = []
         for number, record in enumerate(records):
             if number % GOOD_PER_POISON == GOOD_PER_POISON // 2:
                 kind = chance.choice((Kind.BATCH, Kind.FUNDING, Kind.ORDER))
-                mixed.append(Record(kind, *draught(chance, self.directory / "finance.pem", post.now())))
+                mixed.append(Record(kind, *draught(chance, self.directory / "finance.pem", self.now())))
             mixed.append(record)
         return mixed
 

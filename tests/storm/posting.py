@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +10,6 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from gateway.approval import AUDIENCE, SigningKey, sign
-from gateway.clock import SHANGHAI
 from schemas.v1 import Kind
 from tests.world import desk_list, layout
 from tests.world.broker import PREFIX
@@ -37,13 +34,8 @@ class Posting:
         self._world = world
         self._key = SigningKey.load(world.directory / "finance.pem")
 
-    def now(self) -> dt.datetime:
-        """Business time."""
-        passed = dt.timedelta(seconds=(time.time() - self._world.epoch) * self._world.plan.scale)
-        return (dt.datetime.fromisoformat(self._world.plan.start) + passed).astimezone(SHANGHAI)
-
     def signed(self, kind: Kind, raw: bytes) -> Record:
-        return Record(kind, raw, sign(raw, kind, self._key, layout.KID, AUDIENCE, self.now()).encode())
+        return Record(kind, raw, sign(raw, kind, self._key, layout.KID, AUDIENCE, self._world.now()).encode())
 
     def list(self, batch_id: str, items: Sequence[Mapping[str, Any]], lines_per_part: int = 1000) -> list[Record]:
         """A list in parts, and its money."""

@@ -28,7 +28,6 @@ NOTICES_SILENT_SECONDS = 4
 PLANNED = ("credits", "rejections", "returns", "callbacks")
 UNDECIDED = "pending_for_ever"
 OPEN_BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt")
-_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class Run:
         reports = status.get("reports", {}).values()
         return Snapshot(
             seconds=time.monotonic() - self.started,
-            now=self._now(),
+            now=self.world.now(),
             lines=status.get("lines", 0),
             receipts=status.get("receipts", {}),
             refusals=status.get("refusals", {}),
@@ -170,11 +169,6 @@ class Run:
             reports_open=sum(map(_is_open, reports)) + max(status.get("lists", 1) - len(reports), 0),
             paused=sum(map(round, metrics.get("payout_bank_paused", {}).values())),
         )
-
-    def _now(self) -> dt.datetime:
-        start = dt.datetime.fromisoformat(self.world.plan.start)
-        passed = dt.timedelta(seconds=(time.time() - self.world.epoch) * self.world.plan.scale)
-        return (start + passed).astimezone(_SHANGHAI)
 
 
 def random_moments(seed: int, count: int, first: float, last: float) -> list[float]:

@@ -7,6 +7,7 @@ ended by their own ids; what is measured is measured from outside: receipts, the
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import os
 import re
@@ -32,6 +33,7 @@ from tests.world.processes import PROJECT, Child, ChildError, birth, python_modu
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
 READY_SECONDS = 60
 COMMAND_SECONDS = 120
+_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+|\+Inf|NaN)$")
 
 
@@ -64,6 +66,11 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def now(self) -> dt.datetime:
+        """Business time, in Shanghai."""
+        passed = dt.timedelta(seconds=(time.time() - self.epoch) * self.plan.scale)
+        return (dt.datetime.fromisoformat(self.plan.start) + passed).astimezone(_SHANGHAI)
 
     # --- Starting and stopping ---------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import random
 import time
 from collections.abc import Mapping
@@ -66,10 +65,6 @@ class Storm(Run):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), seconds)
         return not self._over.is_set() or (self.fired < self.cell.least and self._late < 2 * self.cell.least)
-
-    def now(self) -> dt.datetime:
-        """Business time."""
-        return self._now()
 
     async def pause(self, low: float, high: float) -> None:  # real seconds, never money
         await asyncio.sleep(self.chance.uniform(low, high))

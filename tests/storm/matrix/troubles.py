@@ -153,7 +153,7 @@ async def poison(storm: Storm) -> None:
     await producer.start()
     try:
         while await storm.rest(0.5, 2):
-            raw, jws = draught(storm.chance, world.directory / "finance.pem", storm.now())
+            raw, jws = draught(storm.chance, world.directory / "finance.pem", world.now())
             topic = PREFIX + storm.chance.choice(("batches", "funding", "orders"))
             headers = [("jws", jws)] if jws is not None else []
             try:
