@@ -336,7 +336,9 @@ def clean(directory: Path) -> History:
     history.answer(lost, "ABSENT", whole=True)
     history.paid(6, "REF6", batch=lost.batch)
     alone = history.send(7, "REF7")
-    history.answer(alone, "ABSENT")
+    history.answer(alone, "RECEIVED", whole=True)
+    history.answer(alone, "IN_PROCESS")
+    history.answer(alone, "ABSENT")  # not executed: the last word on this line, of a file that the bank has
     history.tell(7, 1, "failed", "REF7", reason="NOT_EXECUTED")
     history.paid(7, "REF7B", 2)
     history.came_back(history.paid(8, "REF8"))  # waits for an order

@@ -101,19 +101,16 @@ class Ledgers:
     def clearing(self, rail: Rail, batch: str, submission: int) -> list[Answer]:
         """Answers that can prove one transmission to be over: about its line, about its batch, never about another.
 
-        "Not taken", of a line or of the whole, speaks of the bytes it answers; an absence of all that came before it,
-        unless the bank had said that it has them: then one of its two words is wrong, and nobody knows which.
+        "Not taken", of a line or of the whole, speaks of the bytes it answers; an absence of all that came before it.
+        That one line was not executed is a bank's last word on it, whatever it had said of the file. That it never had
+        the file, after it had said that it has it, is none: one of the two is wrong, and nobody knows which.
         """
         whole = self.whole.get((rail.bank, batch), [])
-        had = [one.n for one in (*rail.answers, *whole) if one.status in HAS_IT and one.submission == submission]
+        had = [one.n for one in whole if one.status in HAS_IT and one.submission == submission]
         said = [one for one in rail.answers if one.status in CLEARS_LINE]
-        said += [one for one in whole if one.status in ("ABSENT", "NOT_TAKEN")]
-        return [
-            one
-            for one in said
-            if (one.status != "NOT_TAKEN" or one.submission == submission)
-            and (one.status != "ABSENT" or not any(n < one.n for n in had))
-        ]
+        said += [one for one in whole if one.status == "NOT_TAKEN"]
+        said += [one for one in whole if one.status == "ABSENT" and not any(n < one.n for n in had)]
+        return [one for one in said if one.status != "NOT_TAKEN" or one.submission == submission]
 
     def negative(self, rail: Rail) -> list[Answer]:
         """Answers by which an attempt is over and unpaid: about its line, or about a whole that it travelled in."""
