@@ -59,11 +59,11 @@ storm: $(VENV)/.ready
 # The model check of CI, longer and with fresh seeds; a failing example prints the steps that replay it.
 EXAMPLES ?= 2000
 storm-model: $(VENV)/.ready
-	STORM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/storm/test_model.py
+	STORM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/storm/test_model.py
 
 # One row of tests/storm/README.md at its full size, its figure as a JSON line: make storm-row ROW=outbox_order
 storm-row: $(VENV)/.ready
-	STORM=1 $(BIN)/python -m pytest -s tests/storm/test_$(ROW).py
+	STORM=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 -s tests/storm/test_$(ROW).py
 
 # Re-resolve the locks; needs `uv`. No lock names an index.
 lock:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.storm.model.backends import until_gone
 from tests.storm.model.bugs import BUGS, Patch
+from tests.storm.model.life import CountedEngine
 from tests.storm.model.machine import Payouts, Violation, opened
 from tests.storm.model.scenes import SCENES, Scene, play
 from tests.storm.model.world import TABLES, World
@@ -72,6 +74,25 @@ def test_a_planted_bug_is_found(world: World, bug: Patch, capsys: pytest.Capture
             check(BOUND, Phase.generate)
     with capsys.disabled():
         print(f"\n{bug.__name__}: example {Payouts.examples}: {found.value}")
+
+
+async def test_a_cut_connection_is_waited_for_and_one_that_was_never_used_is_not(database: str) -> None:
+    """A process that stands still while it connects keeps nobody waiting; a backend that stays is named."""
+    witness, connecting, cut = [await asyncpg.connect(database) for _ in range(3)]
+    living = await CountedEngine.connect(database)
+    try:
+        async with living.connection() as connection:
+            await connection.fetchval("SELECT 1")
+        await until_gone(witness, [living])
+        await cut.fetchval("SELECT 1")
+        with pytest.raises(TimeoutError, match=str(cut.get_server_pid())):
+            await until_gone(witness, [living], within_seconds=0.2)
+        cut.terminate()
+        await until_gone(witness, [living])
+    finally:
+        living.cut()
+        for one in (witness, connecting, cut):
+            one.terminate()
 
 
 async def test_an_example_begins_with_empty_books(database: str) -> None:

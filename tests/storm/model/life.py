@@ -28,7 +28,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 
@@ -72,15 +72,26 @@ class CountedEngine(Engine):
         super().__init__(pool)
         self.open_transactions = 0
         self._in_use: set[Connection] = set()
+        self._opened: set[asyncpg.Connection] = set()
 
     @classmethod
     async def connect(cls, dsn: str) -> CountedEngine:
         # It is processes that end here, never the server: a commit need not wait for the disk.
         session = {**SESSION_SETTINGS, "synchronous_commit": "off"}
-        pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=4, statement_cache_size=0, server_settings=session, command_timeout=30
-        )
-        return cls(pool)
+        options = {"min_size": 1, "max_size": 4, "statement_cache_size": 0, "command_timeout": 30}
+        return await cls.over(dsn, server_settings=session, **options)
+
+    @classmethod
+    async def over(cls, dsn: str, **options: Any) -> Self:
+        """An engine that knows each connection of its pool from the moment it can be used."""
+        opened: set[asyncpg.Connection] = set()
+
+        async def note(connection: asyncpg.Connection) -> None:
+            opened.add(connection)
+
+        engine = cls(await asyncpg.create_pool(dsn, init=note, **options))
+        engine._opened = opened
+        return engine
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -109,6 +120,12 @@ class CountedEngine(Engine):
     @property
     def connections(self) -> int:
         return self._pool.get_size()
+
+    @property
+    def backends(self) -> list[int]:
+        """The server's process ids behind the connections that are open."""
+        self._opened -= {one for one in self._opened if one.is_closed()}
+        return [one.get_server_pid() for one in self._opened]
 
     @property
     def in_use(self) -> bool:

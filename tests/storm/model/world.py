@@ -21,6 +21,7 @@ from gateway.store.store import Store
 from gateway.vault import Vault
 from tests.store import kit
 from tests.store.kit import Gateway, HandClock
+from tests.storm.model.backends import until_gone
 from tests.storm.model.bank import Answer, TruthBank
 from tests.storm.model.books import Books
 from tests.storm.model.life import CountedEngine, Ended, Life, Mishap, task_factory
@@ -42,10 +43,6 @@ RESET = "; ".join(
 LEASES_PASS = """
 UPDATE submissions SET lease_until = lease_until - interval '1 day' WHERE lease_until IS NOT NULL;
 UPDATE leases SET lease_until = lease_until - interval '1 day'
-"""
-BACKENDS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
 Work = Callable[[Gateway], Coroutine[Any, Any, Any]]
@@ -161,10 +158,7 @@ class World:
         self.processes[who] = self._process()
 
     async def _until_backends_are_gone(self) -> None:
-        """PostgreSQL notices a cut connection in its own time, and only then lets go of its rows."""
-        alive = sum(p.life.engine.connections for p in self.processes if not p.life.dead)
-        while await self._witness.fetchval(BACKENDS) > alive:
-            await asyncio.sleep(0.001)
+        await until_gone(self._witness, [p.life.engine for p in self.processes if not p.life.dead])
 
     def leases_pass(self) -> None:
         """Real time passes: whoever holds a claim has lost it."""

@@ -20,7 +20,6 @@ import asyncio
 import datetime as dt
 import random
 import selectors
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ import asyncpg
 
 from gateway.clock import SHANGHAI, Clock
 from gateway.store.engine import SESSION_SETTINGS, Connection
+from tests.storm.model.backends import until_gone
 from tests.storm.model.life import LIFE, CountedEngine, ProcessGone
 
 CLOCK = """
@@ -39,10 +39,6 @@ INSERT INTO virtual.clock VALUES ('2026-01-01T00:00:00+08:00');
 CREATE FUNCTION virtual.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM virtual.clock';
 """
 SEARCH_PATH = "virtual, public, pg_catalog"  # naming pg_catalog last is what lets ours be found first
-BACKENDS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
 RESOLUTION = dt.timedelta(seconds=1)
 ANSWER_SECONDS = 60  # real: PostgreSQL or the test is broken
 
@@ -182,11 +178,8 @@ class Turn:
             self.give()
 
     async def until_backends_are_gone(self) -> None:
-        """PostgreSQL notices a cut connection in its own, real time, and only then lets go of its rows."""
-        alive = sum(engine.connections for engine in self.engines)
         before, self._loop.database_works = self._loop.database_works, True
-        while await self._witness.fetchval(BACKENDS) > alive:
-            time.sleep(0.0005)  # real: virtual time must not pass
+        await until_gone(self._witness, self.engines)
         self._loop.database_works = before
 
 
@@ -205,7 +198,7 @@ class SimulatedEngine(CountedEngine):
     async def open_at(cls, dsn: str, turn: Turn) -> SimulatedEngine:
         async with turn.held():
             session = {**SESSION_SETTINGS, "synchronous_commit": "off", "search_path": SEARCH_PATH}
-            pool = await asyncpg.create_pool(
+            engine = await cls.over(
                 dsn,
                 min_size=0,  # a pool with a floor connects whenever it likes
                 max_size=2,
@@ -213,7 +206,6 @@ class SimulatedEngine(CountedEngine):
                 server_settings=session,
                 reset=_nothing,  # a session keeps nothing that the next transaction could see
             )
-            engine = cls(pool)
             engine.turn = turn
             turn.engines.append(engine)
             return engine
