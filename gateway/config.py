@@ -23,6 +23,8 @@ KAFKA_FILES = ("ca_file", "certificate_file", "private_key_file", "sasl_password
 
 
 _BANK_NAME_FORM = "a bank's name is 2 to 31 small letters, digits and underscores, a letter first"
+# What people call files. Anything else may be the secret itself, typed where its file belongs, and is not repeated.
+_PATH = re.compile(r"[\w./ -]+")
 _SERVERS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 # pydantic's words for the commonest faults, said so that whoever writes the file understands them.
@@ -292,7 +294,9 @@ def _plain(fault: ErrorDetails) -> str:
 
 
 def does_not_exist(path: object) -> str:
-    return f"{path} does not exist"
+    """What is wrong with a setting that names a file; the name is told where it looks like one."""
+    named = _PATH.fullmatch(str(path)) is not None and Path(str(path)).suffix[1:].isalpha()
+    return f"{path if named else 'the file that it names'} does not exist"
 
 
 def missing_files(config: Config) -> list[str]:

@@ -221,3 +221,10 @@ def test_lists_in_the_clear_to_another_machine_are_told(folder: Path) -> None:
     )
     assert any(line.startswith("kafka: signed lists") for line in unprotected(far))
     assert not any(line.startswith("kafka") for line in unprotected(near))
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "postgresql://gateway:s3cret@db/payout", "Qm9v/+9y=", "a b.c#d"])
+def test_a_secret_in_the_place_of_its_file_is_not_repeated(folder: Path, secret: str) -> None:
+    """The setting is named, what stands there is not: it may be the password."""
+    dsn = GOOD.replace('dsn = "postgresql://gateway:s3cret@db/payout"', f'dsn_file = "{secret}"')
+    assert faults(folder, dsn) == ["database.dsn_file: the file that it names does not exist"]
