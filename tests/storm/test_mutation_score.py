@@ -27,8 +27,10 @@ SMALL_TESTS: Final = tuple(
 )
 SUITE: Final = (
     *("tests/unit/test_states.py", "tests/unit/test_policy.py", "tests/unit/test_policy_names.py"),
-    *("tests/unit/test_policy_reasons.py", "tests/unit/test_ids.py", "tests/store"),
+    *("tests/unit/test_policy_reasons.py", "tests/unit/test_ids.py", "tests/unit/test_start.py", "tests/store"),
+    *("tests/unit/test_admin.py", "tests/unit/test_cli_books.py", "tests/unit/test_cli_resume.py"),
 )
+JUMPY: Final = "tests/storm/mutants/jumpy.py"
 TOOTHLESS: Final = "tests/storm/mutants/toothless.py"
 ROOT: Final = Path(__file__).parents[2]
 LIMIT_SECONDS: Final = 4 * 3600
@@ -66,6 +68,14 @@ def test_a_suite_that_asks_nothing_is_caught() -> None:
     found = asked(*SMALL, TOOTHLESS, seed=SEED)
     assert (found["asked"], found["killed"]) == (SMALL_MUTANTS, 0)
     assert not strong_enough(found)
+
+
+def test_a_test_that_is_red_by_itself_counts_nothing_and_hides_nothing() -> None:
+    """What fails in every child kills no mutant; the tests that it stands before are asked all the same."""
+    alone = asked(*SMALL, JUMPY, seed=SEED)
+    assert alone["killed"] == 0
+    beside = asked(*SMALL, JUMPY, *SMALL_TESTS, seed=SEED)
+    assert (beside["asked"], beside["killed"]) == (SMALL_MUTANTS, SMALL_MUTANTS)
 
 
 @pytest.mark.skipif(not FULL, reason="300 mutants take many minutes: `make storm-row ROW=mutation_score`")

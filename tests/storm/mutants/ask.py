@@ -6,8 +6,9 @@ What costs time in mutation testing is to start again: interpreter, imports, col
 all of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked
 nothing), and notes which lines and queries it reaches. Then, for each mutant, a child of the session plants it and runs
 the tests that reach it until one is red. What said no is asked again without the mutant, in a fresh child: only what is
-green then, or ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. Lines of
-JSON come out: a verdict each, and the score.
+green then, or ends then, has killed it, so a test that fails by itself on a crowded machine raises no score. That test
+is asked no more (roles, say, belong to the whole server: no two children can make the same one); the others are. Lines
+of JSON come out: a verdict each, and the score.
 """
 
 from __future__ import annotations
@@ -163,14 +164,17 @@ class Questions:
                 if verdict is None:
                     continue
                 asking.remove(one)
-                if verdict.killed and not one.claim:
+                if one.claim and not verdict.killed and one.mutant.traced and len(one.tests) == 1:
+                    self.reach.forget(one.tests[0])
+                    waiting.append(one.mutant)
+                elif verdict.killed and not one.claim:
                     tests = [verdict.killer] if verdict.killer else one.tests
                     asking.append(self._begin(one.mutant, tests, claim=verdict.how))
                 else:
                     yield verdict
 
     def _tests(self, mutant: Mutant) -> list[str]:
-        if mutant.query or mutant.function:
+        if mutant.traced:
             return self.reach.tests(mutant, ROOT)[:MOST_TESTS]
         # Read when the module is imported: whoever sits beside a test that enters it, one parameter of each.
         path = str(ROOT / mutant.module)

@@ -31,6 +31,11 @@ class Mutant:
     query: str = ""
     text: str = ""
 
+    @property
+    def traced(self) -> bool:
+        """Whether it lies where a trace sees who reaches it; what is done at an import it sees once."""
+        return bool(self.query or self.function)
+
     def __str__(self) -> str:
         where = self.query or f"{self.first} {self.function or 'module'}"
         return f"{self.module}:{where}: {self.operator}: {self.change}"
