@@ -38,7 +38,8 @@ from tests.storm.mutants.sample import QUERIES, ROOT, Mutant, drawn, modules, mu
 from tests.world.postgres import Server
 from tests.world.processes import run_apart
 
-MOST_TESTS: Final = 80  # of one mutant: whoever is not killed by so many survives
+MOST_TESTS: Final = 120  # of one mutant, beside the quick ones: whoever is not killed by so many survives
+QUICK_SECONDS: Final = 0.05  # of a test that needs no server
 PATIENCE_SECONDS: Final = 120  # beyond ten times what its tests took without it: whoever takes longer never ends
 _FORK = multiprocessing.get_context("fork")
 
@@ -175,14 +176,21 @@ class Questions:
 
     def _tests(self, mutant: Mutant) -> list[str]:
         if mutant.traced:
-            return self.reach.tests(mutant, ROOT)[:MOST_TESTS]
+            return self._most(self.reach.tests(mutant, ROOT))
         # Read when the module is imported: whoever sits beside a test that enters it, one parameter of each.
         path = str(ROOT / mutant.module)
         entering = [test for test, seen in self.reach.lines.items() if any(file == path for file, _ in seen)]
         files = {test.partition("::")[0] for test in entering}
         beside = [test for test in self.reach.seconds if test.partition("::")[0] in files]
         one_of_each = {test.partition("[")[0]: test for test in beside}
-        return self.reach.in_turn(one_of_each.values())[:MOST_TESTS]
+        return self._most(self.reach.in_turn(one_of_each.values()))
+
+    def _most(self, tests: list[str]) -> list[str]:
+        """All that take next to nothing, and as many of the others as can be waited for."""
+        quick = [test for test in tests if self.reach.seconds[test] < QUICK_SECONDS]
+        return [*quick, *(test for test in tests if self.reach.seconds[test] >= QUICK_SECONDS)][
+            : len(quick) + MOST_TESTS
+        ]
 
     def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> _Asking:
         ours, theirs = _FORK.Pipe(duplex=False)
