@@ -87,7 +87,7 @@ class Payouts(RuleBasedStateMachine):
         self.finance = Finance()
         self._orders = 0
         self._events = 0
-        self._begun = self._moved = False
+        self._begun = self._moved = self._broken = False
 
     @initialize(lines=st.integers(1, 3), max_lines=st.sampled_from([1, 2, 1000]), proof=st.booleans())
     def begin(self, lines: int, max_lines: int, proof: bool) -> None:
@@ -153,6 +153,22 @@ class Payouts(RuleBasedStateMachine):
         self.world.bank.publish(told)
         self.world.act(who, lambda gateway: gateway.verify.collect(gateway.entry), mishap)
 
+    @rule(who=PROCESSES, choice=CHOICES, rounds=st.integers(0, 2), stale=st.sampled_from([None, 4]))
+    @when(lambda model: bool(model.world.bank.items))
+    def fail_in_peace(self, who: int, choice: int, rounds: int, stale: int | None) -> None:
+        """A line fails, is ordered again and fails again, ``rounds`` times; then perhaps a late order about before."""
+        for number in range(1 + rounds):
+            if number:
+                self.reissue_in_peace(who=who, choice=choice, stale=0)
+                self.sound()
+                self.send_in_peace(who=who, answer=Answer.RECEIVED)
+                self.sound()
+            self.bank_decides(choice=choice, fate="reject")
+            self.collect_results(who=who, told="once", mishap=None)
+            self.sound()
+        if stale is not None:
+            self.reissue_in_peace(who=who, choice=choice, stale=stale)
+
     @rule(who=PROCESSES, mishap=MISHAPS)
     @when(lambda model: bool(model.world.bank.items))
     def collect_statement(self, who: int, mishap: Mishap | None) -> None:
@@ -201,10 +217,10 @@ class Payouts(RuleBasedStateMachine):
         details = self.finance.correction(line, stale) if kind == "REISSUE" else {}
         self.take_order(who, kind, line, attempt, twice, mishap, **details)
 
-    @rule(who=PROCESSES, choice=CHOICES)
+    @rule(who=PROCESSES, choice=CHOICES, stale=st.sampled_from([0, 2, 4]))
     @when(lambda model: bool(model.books.attempts))
-    def reissue_in_peace(self, who: int, choice: int) -> None:
-        self.order(who=who, kind="REISSUE", choice=choice, stale=0, twice=False, mishap=None)
+    def reissue_in_peace(self, who: int, choice: int, stale: int) -> None:
+        self.order(who=who, kind="REISSUE", choice=choice, stale=stale, twice=False, mishap=None)
 
     @rule(who=PROCESSES, choice=st.integers(0, 5), mishap=MISHAPS)
     @when(lambda model: bool(model.books.attempts))
@@ -272,11 +288,12 @@ class Payouts(RuleBasedStateMachine):
         books = self.world.read()
         faults = list(faults_of(self.books, books, self.world.bank))
         faults += self.finance.faults(self.books, books, self.world.bank)
+        self._broken = bool(faults)
         _demand(faults)
         self.books = books
 
     def teardown(self) -> None:
-        if not self._begun or self.world.bank.violations:
+        if not self._begun or self._broken or self.world.bank.violations:
             return
         books = self.world.come_to_rest()
         faults = [*faults_of(Books(), books, self.world.bank), *faults_at_rest(books, self.world.bank)]

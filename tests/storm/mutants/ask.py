@@ -167,6 +167,7 @@ class Questions:
                 asking.remove(one)
                 if one.claim and not verdict.killed and one.mutant.traced and len(one.tests) == 1:
                     self.reach.forget(one.tests[0])
+                    say("left aside", test=one.tests[0])
                     waiting.append(one.mutant)
                 elif verdict.killed and not one.claim:
                     tests = [verdict.killer] if verdict.killer else one.tests
