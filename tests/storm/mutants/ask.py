@@ -235,6 +235,8 @@ class Questions:
         elif mutant is not None:
             return self._run_anew(mutant, tests)
         known = [test for test in tests if test in self._items]
+        first = self._items[known[0]]
+        first.session._setupstate.teardown_exact(first)  # what the session's last test left standing for its first one
         for test, following in zip(known, [*known[1:], *known[:1]], strict=True):
             reports = runtestprotocol(self._items[test], log=False, nextitem=self._items[following])
             if any(report.failed for report in reports):
