@@ -75,12 +75,15 @@ def test_make_check_runs_what_the_readme_says(check: str) -> None:
 
 
 def asked(arguments: str) -> set[str]:
-    """The folders of tests that pytest walks with these arguments."""
+    """The files of tests that pytest reads with these arguments."""
     words = arguments.split()
-    ignored = {word.removeprefix("--ignore=") for word in words if word.startswith("--ignore=")}
-    named = {word for word in words if not word.startswith("-")}
-    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*/test_*.py")}
-    return (named or folders) - ignored
+    ignored = {ROOT / word.removeprefix("--ignore=") for word in words if word.startswith("--ignore=")}
+    named = {ROOT / word for word in words if not word.startswith("-")} or {ROOT / "tests"}
+    assert all(place.exists() for place in named | ignored)
+    files = {path: {path, *path.parents} for path in (ROOT / "tests").glob("*/test_*.py")}
+    return {
+        path.relative_to(ROOT).as_posix() for path, places in files.items() if named & places and not ignored & places
+    }
 
 
 def test_ci_runs_every_check_and_every_test_and_installs_nothing() -> None:
@@ -90,8 +93,9 @@ def test_ci_runs_every_check_and_every_test_and_installs_nothing() -> None:
     assert [line for line in lines if line in ("make check", "make semgrep", "make storm QUICK=1")] == [
         *("make check", "make semgrep", "make storm QUICK=1")
     ]
-    runs = [asked(arguments) for arguments in re.findall(r'make test ARGS="([^"]*)"', script)]
-    assert sorted(folder for run in runs for folder in run) == sorted(asked("") - {"tests/house"})
+    pairs = re.findall(r'^at_once "([^"]*)"(?: \\\n)? +"([^"]*)"$', script, re.MULTILINE)
+    asked_for = [file for pair in pairs for arguments in pair for file in asked(arguments)]
+    assert sorted(asked_for) == sorted(asked("--ignore=tests/house"))
     assert not re.search(r"\b(apt|apt-get|dnf|yum|apk|brew|sudo)\b", "\n".join(lines))
 
 
