@@ -70,6 +70,11 @@ class Observer(threading.Thread):
         if life is not None and life.ready is None:
             life.began = time.time()
 
+    @property
+    def recovered(self) -> int:
+        """How many lives were started again and came to be ready."""
+        return sum(life.restarted and life.ready is not None for life in self.lives)
+
     def is_ready(self, port: int) -> bool:
         life = self._current.get(port)
         return life is not None and life.ready is not None

@@ -111,7 +111,10 @@ class Storm(Run):
         name = self.chance.choice(sorted(gateways - self.stopped or gateways))
         child, port = self.world.gateways()[name]
         moment = self.chance.random()
-        if number and moment < SOON:
+        if self.observer.recovered * 2 <= number:  # of lives that are killed before they are ready there is no recovery
+            await self._wait_ready(name, port)
+            await self.pause(0.2, 3)
+        elif moment < SOON:
             await self.pause(0.1, 2.5)
         elif self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
             await self._wait_struck()
