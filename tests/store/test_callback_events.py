@@ -59,3 +59,14 @@ async def test_another_event_is_heard(called: Gateway) -> None:
     await call(called, "E1", 1)
     await call(called, "E2", 2)
     assert await called.buckets() == {"credited": 2}
+
+
+async def test_only_the_first_time_of_an_event_is_new(called: Gateway) -> None:
+    """A repeat of the same bytes is none, and other bytes under a known event are refused, not remembered."""
+    book, at = called.store.evidence, called.clock.now()
+    first, other = b"1" * 32, b"2" * 32
+    assert [await book.first_seen("rcc_file", event, first, at) for event in ("E1", "E1", "E2")] == [True, False, True]
+    with pytest.raises(ValueError, match="other content"):
+        await book.first_seen("rcc_file", "E1", other, at)
+    assert await book.seen_otherwise("rcc_file", "E1", other)
+    assert not await book.seen_otherwise("rcc_file", "E1", first)
