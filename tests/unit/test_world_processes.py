@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,6 +92,15 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     pytest.fail("the grandchild outlived its parent")
 
 
-def test_free_ports_can_be_bound() -> None:
-    """The port handed out is free at that moment."""
-    assert free_port() != free_port()
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ports are reserved by a name in Linux's kernel")
+def test_a_port_is_given_once_and_never_by_chance_to_a_connection() -> None:
+    """Two worlds side by side never get the same, nor does the kernel hand one out while its listener is dead."""
+    program = "from tests.world.processes import free_port; print([free_port() for _ in range(300)])"
+    told = [sys.executable, "-c", program]
+    ours = [free_port() for _ in range(300)]
+    theirs = json.loads(subprocess.run(told, cwd=PROJECT, capture_output=True, text=True, check=True).stdout)
+    assert len({*ours, *theirs}) == 600
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(*ours, *theirs) < first
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", ours[0]))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,7 +30,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
 
+_PORTS = range(20_000, 32_000)
+
 _running: set[Child] = set()
+_reserved: list[socket.socket] = []
 
 
 class ChildError(RuntimeError):
@@ -36,11 +41,31 @@ class ChildError(RuntimeError):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on now. Another process may take it first; starters retry."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port nobody listens on, which no other world is given before this process ends.
+
+    Taken from below the range of outgoing connections, so that none of those sits on it while whoever listens there is
+    dead. ChildError when all are taken.
+    """
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if _reserve(port):
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+                probe.bind((host, port))
+                return port
+    raise ChildError(f"no port from {_PORTS.start} to {_PORTS.stop} is free")
+
+
+def _reserve(port: int) -> bool:
+    """A name in the kernel that exists once, and for as long as this process does. Elsewhere than on Linux: no such."""
+    if not sys.platform.startswith("linux"):
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0payout-gateway-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def die_with_parent() -> Callable[[], None] | None:
