@@ -36,6 +36,7 @@ class Watch:
     _looked: float = field(default_factory=lambda: time.monotonic() + FIRST_LOOK_SECONDS - LOOK_EVERY_SECONDS)
     _quiet_since: float | None = None
     _told: int = -1
+    _begun: bool = False
 
     @property
     def red(self) -> bool:
@@ -53,7 +54,8 @@ class Watch:
     def _is_quiet(self, seen: Snapshot) -> bool:
         now, heard = time.monotonic(), sum(seen.receipts.values())
         open_ = seen.open != 0 or any(seen.to_come.values()) or seen.lists_waiting or seen.waiting
-        if not heard or heard != self._told or open_ or self.busy():
+        self._begun = self._begun or bool(heard or seen.open)  # a build that loses every receipt is heard of never
+        if not self._begun or heard != self._told or open_ or self.busy():
             self._quiet_since, self._told = None, heard
         elif self._quiet_since is None:
             self._quiet_since = now
