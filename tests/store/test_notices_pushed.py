@@ -80,8 +80,11 @@ async def test_a_message_is_delivered_when_all_its_parts_are(people: Pushed) -> 
     people.restart()
     await people.push(by_id("100a"), by_id("100a"))
     assert await people.calls() == [("SENT", ["ACCEPTED"])]
+    delivered = metrics.NOTICES.labels(provider="toy", outcome="delivered")._value
+    before = delivered.get()
     await people.push(by_id("100b"))
     assert await people.calls() == [("CLOSED", ["DELIVERED"])]
+    assert delivered.get() == before + 1
     assert isinstance(people.provider, Pusher)
     assert people.provider.confirmed == 3
 

@@ -128,6 +128,24 @@ async def test_a_fenced_relay_marks_nothing(gateway: Gateway) -> None:
     assert (len(topic.records), (await gateway.store.outbox.state())["pending"]) == (1, 0)
 
 
+async def test_a_lane_s_records_are_marked_by_its_holder_alone(gateway: Gateway) -> None:
+    """Lane, owner, fence and time have all to be right: any three of them mark nothing."""
+    await gateway.pay(1)
+    await gateway.answer(credited(gateway, 1))
+    outbox, owner, lane = gateway.store.outbox, gateway.store.owner, lane_of(batch_key(kit.ISSUER, kit.BATCH))
+    ids, at = [row["outbox_id"] for row in await outbox.waiting(lane, 50)], gateway.clock.now()
+    fence = await gateway.store.submissions.lease(f"lane-{lane}")
+    assert ids
+    assert fence is not None
+    for tried in ((lane + 1, owner, fence), (lane, "another", fence), (lane, owner, fence + 1)):
+        assert not await outbox.published(*tried, ids, at)
+    await expire_lanes(gateway)
+    assert not await outbox.published(lane, owner, fence, ids, at)
+    again = await gateway.store.submissions.lease(f"lane-{lane}")
+    assert again is not None
+    assert await outbox.published(lane, owner, again, ids, at)
+
+
 async def test_a_record_of_an_open_transaction_is_not_skipped(gateway: Gateway) -> None:
     """A transaction that commits late, with an older number, is published although newer ones already were."""
 

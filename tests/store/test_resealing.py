@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -19,24 +20,23 @@ from tests.store.sealed_kit import COLUMNS, fill, opens, rows_of, with_key
 from tests.world.postgres import Server, execute
 from tests.world.processes import run_apart
 
-SEALER = "sealer of the tests"
-
 
 @pytest.fixture
 def sealer(postgres: Server, database: str) -> Iterator[str]:
     """The DSN of a role that was granted what sealing again needs, and nothing else."""
-    run_apart(execute(postgres.dsn(), f"CREATE ROLE \"{SEALER}\" LOGIN PASSWORD 'x'"))
-    run_apart(_grant(database))
+    name = f"sealer {secrets.token_hex(4)}"
+    run_apart(execute(postgres.dsn(), f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'x'"))
+    run_apart(_grant(database, name))
     place = urlsplit(database).netloc.rpartition("@")[2]
-    yield urlunsplit(urlsplit(database)._replace(netloc=f"{SEALER.replace(' ', '%20')}:x@{place}"))
-    run_apart(execute(database, f'DROP OWNED BY "{SEALER}"'))
-    run_apart(execute(postgres.dsn(), f'DROP ROLE "{SEALER}"'))
+    yield urlunsplit(urlsplit(database)._replace(netloc=f"{quote(name)}:x@{place}"))
+    run_apart(execute(database, f'DROP OWNED BY "{name}"'))
+    run_apart(execute(postgres.dsn(), f'DROP ROLE "{name}"'))
 
 
-async def _grant(dsn: str) -> None:
+async def _grant(dsn: str, name: str) -> None:
     engine = await Engine.open(dsn, max_connections=2)
     try:
-        await engine.grant(sealing_role=SEALER)
+        await engine.grant(sealing_role=name)
     finally:
         await engine.close()
 
@@ -140,7 +140,8 @@ async def test_the_sealing_role_writes_what_is_sealed_and_nothing_else(gateway: 
 async def test_a_role_that_may_not_is_told_which_one_may(gateway: Gateway, sealer: str) -> None:
     """As somebody who only reads: an error in our words, and nothing is written."""
     await fill(gateway)
-    await _execute(gateway, f'REVOKE UPDATE (sealed) ON batch_parts FROM "{SEALER}"')
+    name = unquote(urlsplit(sealer).username or "")
+    await _execute(gateway, f'REVOKE UPDATE (sealed) ON batch_parts FROM "{name}"')
     with pytest.raises(StoreUnavailable, match="--sealing-role"):
         await _round(sealer, with_key(gateway.vault, "k2", active=True))
 

@@ -14,6 +14,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -68,6 +69,9 @@ def plant_in_function(path: Path, function: str, number: int) -> None:
             if code is not None and one.__code__.co_qualname == outermost:
                 one.__code__ = code
                 planted += 1
+    for one in gc.get_objects():  # what it answered before it was broken is forgotten
+        if isinstance(one, _lru_cache_wrapper) and one.__wrapped__.__code__.co_filename == str(path):
+            one.cache_clear()
     if not planted:
         raise NotPlanted(f"{path.name}: {function}")
 
