@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from typing import Any
 
 import pytest
@@ -270,3 +271,21 @@ async def test_a_line_in_process_of_a_doubtful_submission_does_not_wait_for_ever
     async with gateway.store.engine.connection() as connection:
         states = await connection.fetch("SELECT state FROM attempts ORDER BY seq")
     assert [row["state"] for row in states] == ["CREDITED", "HELD"]
+
+
+async def test_returns_are_watched_for_from_the_last_thing_that_a_bank_said(gateway: Gateway) -> None:
+    """Whoever is paid late is returned late: the watch is set at each transmission, and news only ever moves it on."""
+    await gateway.pay(2)
+    until = [await _watched(gateway)]
+    for days, line in ((5, 1), (0, 2)):
+        gateway.clock.forward(days=days)
+        await gateway.answer(credited(gateway, line))
+        until.append(await _watched(gateway))
+    assert [after - before for before, after in itertools.pairwise(until)] == [dt.timedelta(days=5), dt.timedelta()]
+
+
+async def _watched(gateway: Gateway) -> dt.datetime:
+    async with gateway.store.engine.connection() as connection:
+        found = await connection.fetchval("SELECT watch_until FROM submissions")
+    assert isinstance(found, dt.datetime)
+    return found
