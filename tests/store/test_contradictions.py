@@ -62,6 +62,14 @@ async def test_a_refusal_after_the_acknowledgement_sends_nothing_again(files: Ga
     assert await sent_again(files) == 2
 
 
+async def test_what_was_acknowledged_and_refused_in_one_breath_travels_no_more(files: Gateway) -> None:
+    """Both words in one file, the acknowledgement first: the second cannot undo what the first proved."""
+    await files.pay(2)
+    await files.answer(whole(files, "RECEIVED"), whole(files, "NOT_TAKEN", reason="FUNDS_SHORT", code="F0"))
+    assert await sent_again(files) == 1
+    assert await files.buckets() == {"in_doubt": 2}
+
+
 async def test_nobody_is_told_cancelled_whose_file_the_bank_has(files: Gateway) -> None:
     """A recall after the bank's "received", and its old refusal again, cancels nothing."""
     await files.pay(2)
