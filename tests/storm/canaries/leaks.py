@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from gateway import log, privacy
 from gateway.intake import Intake, _raw_fields
 from gateway.kafka import Inbox
@@ -49,10 +51,11 @@ def redactor_off() -> None:
 
 
 def exception_with_input() -> None:
-    """Exceptions are told with their words, and pydantic's, which quotes its input, is let through."""
+    """Exceptions are told with their words, and pydantic's, which keeps its input, is let through with all it has."""
 
     def with_words(error: BaseException, depth: int = log.CHAIN_LIMIT) -> dict[str, object]:
-        return {"type": type(error).__name__, "message": "".join(traceback.format_exception(error))}
+        words = error.errors() if isinstance(error, ValidationError) else traceback.format_exception(error)
+        return {"type": type(error).__name__, "message": str(words)}
 
     async def one(self: Inbox, kind: Kind, record: Any) -> None:
         codec.MODELS[kind].model_validate_json(record.value)
@@ -62,10 +65,15 @@ def exception_with_input() -> None:
 
 
 def library_values_logged() -> None:
-    """aiokafka's debug lines as it means them, with the records that it fetched."""
+    """aiokafka's debug lines with all that they were given, as collectors of log records keep it.
+
+    aiokafka's own words cut a value off after a hundred bytes.
+    """
 
     def emit(self: logging.Handler, record: logging.LogRecord) -> None:
-        sys.stdout.write(record.getMessage() + "\n")
+        given = record.args if isinstance(record.args, tuple) else ()
+        whole = [one.to_object() for one in given if hasattr(one, "to_object")]
+        sys.stdout.write(f"{record.getMessage()} {whole}\n")
 
     log.LIBRARY_FLOOR = logging.DEBUG
     setattr(log._LibraryHandler, "emit", emit)  # noqa: B010
