@@ -56,7 +56,7 @@ ELSEWHERE = {
     "adapters.wire.sftp.archive/rename#2": "the same",
 }
 BY_LINK = ("notices.take_pushed/", "store.notices.pushed/")  # CMPP and SMPP push reports, HTTP posts them
-BY_HTTP = ("store.notices.report/",)
+BY_HTTP = ("store.notices.report/", "notices._follow_up/reports")  # a centre of CMPP or SMPP cannot be asked
 
 
 def plan(directory: Path, lines: int, faults: Faults = HONEST) -> Plan:
