@@ -143,8 +143,8 @@ async def test_a_relay_that_marks_or_renders_at_the_wrong_time_is_caught(
 
 async def left_behind(kafka: Kafka) -> int:
     """Tasks that publishes in doubt leave at work while the broker is away."""
-    section = KafkaSection(bootstrap_servers=kafka.bootstrap, topic_prefix=kafka.prefix, publish_timeout_seconds=1)
     quiet = len(asyncio.all_tasks())
+    section = KafkaSection(bootstrap_servers=kafka.bootstrap, topic_prefix=kafka.prefix, publish_timeout_seconds=1)
     outlet = Outlet(section)
     async with asyncio.timeout(PATIENCE):  # a broker that has just come back takes its time
         while True:

@@ -39,6 +39,10 @@ class Life:
     ended: float | None = None  # likewise
     restarted: bool = True  # not the first life, which waits for the first list
 
+    @property
+    def recovered(self) -> bool:
+        return self.restarted and self.ready is not None
+
 
 class Observer(threading.Thread):
     """Looks at every instance's `/ready` and at the desk's journals, thirty times a second."""
@@ -73,7 +77,7 @@ class Observer(threading.Thread):
     @property
     def recovered(self) -> int:
         """How many lives were started again and came to be ready."""
-        return sum(life.restarted and life.ready is not None for life in self.lives)
+        return sum(life.recovered for life in self.lives)
 
     def is_ready(self, port: int) -> bool:
         life = self._current.get(port)

@@ -111,12 +111,10 @@ class Storm(Run):
         name = self.chance.choice(sorted(gateways - self.stopped or gateways))
         child, port = self.world.gateways()[name]
         moment = self.chance.random()
-        if self.observer.recovered * 2 <= number:  # of lives that are killed before they are ready there is no recovery
-            await self._wait_ready(name, port)
-            await self.pause(0.2, 3)
-        elif moment < SOON:
+        enough = self.observer.recovered * 2 > number  # a life that is killed before it is ready is no recovery
+        if enough and moment < SOON:
             await self.pause(0.1, 2.5)
-        elif self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
+        elif enough and self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
             await self._wait_struck()
             await self.pause(0.1, 1)
         else:

@@ -188,10 +188,8 @@ class Questions:
 
     def _most(self, tests: list[str]) -> list[str]:
         """All that take next to nothing, and as many of the others as can be waited for."""
-        quick = [test for test in tests if self.reach.seconds[test] < QUICK_SECONDS]
-        return [*quick, *(test for test in tests if self.reach.seconds[test] >= QUICK_SECONDS)][
-            : len(quick) + MOST_TESTS
-        ]
+        slow = [test for test in tests if self.reach.seconds[test] >= QUICK_SECONDS]
+        return [*(test for test in tests if self.reach.seconds[test] < QUICK_SECONDS), *slow[:MOST_TESTS]]
 
     def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> _Asking:
         ours, theirs = _FORK.Pipe(duplex=False)
