@@ -127,6 +127,22 @@ def test_comments_parameters_and_limits_of_a_query_stay() -> None:
     ]
 
 
+def test_what_a_function_answered_before_it_was_broken_is_forgotten() -> None:
+    """A cached answer of the sound code would let every mistake in it survive."""
+    program = """
+from pathlib import Path
+from gateway.store import engine
+from tests.storm.mutants.operators import places
+from tests.storm.mutants.plant import plant_in_function
+path = Path(engine.__file__)
+assert engine.migrations()
+(wanted,) = [one for one in places(path.read_text()) if one.change == "return tuple(found) -> return None"]
+plant_in_function(path, "migrations", wanted.number)
+assert engine.migrations() is None
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
 def test_a_score_weighs_modules_by_their_mutants() -> None:
     """A large module with survivors is not outvoted by a small one without; nothing asked is no score."""
     verdicts = [("small", True), ("small", True), ("large", True), ("large", False)]
