@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.bank.ledger import read_only
 
@@ -36,6 +36,19 @@ def read(directory: Path) -> dict[str, int]:
                 " (SELECT artefact FROM deliveries WHERE how IN ('acknowledged', 'gave_up'))"
             ),
         }
+
+
+def unread_days(directory: Path) -> int:
+    """Days on which money moved at a bank of files and whose sound statement nobody has read yet."""
+    with closing(read_only(directory)) as db:
+        if not db.execute("SELECT 1 FROM deliveries WHERE how = 'published'").fetchone():
+            return 0  # a bank that is asked keeps no files
+        moved = {day for (day,) in db.execute("SELECT post_date FROM credits UNION SELECT post_date FROM returns")}
+        read = db.execute(
+            "SELECT name FROM artefacts WHERE channel = 'statement' AND sound = 1"
+            " AND id IN (SELECT artefact FROM deliveries WHERE how = 'read')"
+        )
+        return len(moved - {PurePosixPath(name).stem[-8:] for (name,) in read})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bank import hand, hand_iso
+from tests.bank import hand, hand_iso, outlook
 from tests.bank.held import HOUR_SECONDS, held_banks
 from tests.bank.held_iso import HeldIso, plain
 from tests.unit.iso_kit import offences
@@ -88,6 +88,21 @@ def test_what_a_statement_says_is_an_answer_with_an_amount(make: Make) -> None:
     bank.wait(15 * HOUR_SECONDS)
     query = "SELECT channel, amount_fen FROM answers WHERE status = 'CREDITED' ORDER BY n"
     assert bank.rows(query) == [("res", None), ("statement", 12_346)]
+
+
+def test_a_day_counts_as_unread_until_its_sound_statement_was_fetched(make: Make) -> None:
+    """What only a statement tells is known to nobody before: a run that waits for it asks this."""
+    bank = make()
+    bank.send(1, hand.payments(1))
+    assert outlook.unread_days(bank.directory) == 0
+    bank.wait(HOUR_SECONDS)
+    assert outlook.unread_days(bank.directory) == 1
+    bank.wait(15 * HOUR_SECONDS)
+    assert outlook.unread_days(bank.directory) == 1
+    (artefact,) = bank.column("SELECT id FROM artefacts WHERE channel = 'statement'")
+    bank.book.delivered(int(artefact), "read", TUESDAY)
+    bank.book.commit()
+    assert outlook.unread_days(bank.directory) == 0
 
 
 def test_the_balances_of_days_follow_each_other(make: Make) -> None:

@@ -102,7 +102,8 @@ def perform(world: World, asked: argparse.Namespace, console: Console) -> int:
 
 def follow(world: World, asked: argparse.Namespace, console: Console) -> bool:
     moments = random_moments(asked.seed, asked.kill, FIRST_KILL, LAST_KILL) if asked.kill else []
-    run = Run(world, kill_at=moments, limit_seconds=LIMIT_SECONDS + SECONDS_PER_KILL * asked.kill)
+    limit = LIMIT_SECONDS + SECONDS_PER_KILL * asked.kill
+    run = Run(world, kill_at=moments, limit_seconds=limit, await_statements=asked.breaches)
     with Screen(console) as screen:
         return asyncio.run(run.to_rest(screen.show))
 

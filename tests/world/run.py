@@ -85,6 +85,7 @@ class Run:
     steady_seconds: float = STEADY_SECONDS  # how long rest has to last; real, never money
     lift_pauses: bool = False  # whenever a bank is paused: start the gateway again, and resume them
     await_notices: bool = True  # they sleep from nine in the evening until half past nine
+    await_statements: bool = False  # what a bank tells in its day's statement alone comes after midnight
     started: float = field(default_factory=time.monotonic)
     kills: int = 0
 
@@ -111,7 +112,7 @@ class Run:
             if self.lift_pauses and seen.paused and killer.done():
                 await self._start_again()
                 await asyncio.to_thread(self.world.resume_banks)
-            if not seen.settled or not killer.done():
+            if not seen.settled or not killer.done() or (self.await_statements and self.world.unread_days()):
                 settled_at = None
             elif settled_at is None:
                 settled_at = now
