@@ -94,6 +94,20 @@ def a_credit_that_did_not_happen(history: History) -> None:
     history.tell(4, 2, "credited", "REF4B")
 
 
+def _swapped(history: History, one: str, other: str) -> None:
+    """Two receipts on the topic change places."""
+    here, there = (next(n for n, chunk in enumerate(history.chunks) if f'"{name}"' in chunk) for name in (one, other))
+    history.chunks[here], history.chunks[there] = history.chunks[there], history.chunks[here]
+
+
+def a_return_told_before_its_credit(history: History) -> None:
+    _swapped(history, "1-8/1/credited", "1-8/1/returned")
+
+
+def an_attempt_told_before_the_one_before(history: History) -> None:
+    _swapped(history, "1-2/1/failed", "1-2/2/credited")
+
+
 def sent_again_in_doubt(history: History) -> None:
     history.send(1, "REF1", batch="DFREF1", verdict="duplicate")
 
@@ -268,6 +282,8 @@ def funding(batch: str) -> dict[str, str]:
         ("RX", a_refused_line_without_an_answer),
         ("RX", a_repeat_with_other_bytes),
         ("RX", a_credit_that_did_not_happen),
+        ("RX", a_return_told_before_its_credit),
+        ("RX", an_attempt_told_before_the_one_before),
         ("BR", credited_again_by_a_blind_resend),
         ("BR", sent_again_in_doubt),
         ("BR", sent_again_after_not_found_too_early),

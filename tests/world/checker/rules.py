@@ -139,12 +139,26 @@ def _receipts(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) ->
         yield wrong("a receipt names another amount")
     if at_rest and honest and story.batch.funded and not story.receipts and not story.pending_at_bank:
         yield wrong("no receipt at all")
+    yield from map(wrong, _told_out_of_order(story) if honest else ())
     for rail in story.rails:
         yield from map(wrong, _against_the_bank(story, rail, honest=honest, at_rest=at_rest))
     yield from map(wrong, _failed_for_nothing(story, ledgers) if honest else ())
     invented = {one.reference for one in story.receipts if one.outcome in ("credited", "returned")}
     for reference in invented - {rail.reference for rail in story.rails}:
         yield wrong(f"money told of under {reference or 'no reference'}, which no bank has")
+
+
+def _told_out_of_order(story: Story) -> Iterator[str]:
+    """Receipts of one payout stand on one partition, as they became true; a repeat counts where it was heard first."""
+    attempts = [one.attempt for one in story.receipts]
+    if attempts != sorted(attempts):
+        yield "told of an attempt before the one before it"
+    credited: set[str] = set()
+    for one in story.receipts:
+        if one.outcome == "credited":
+            credited.add(one.reference)
+        elif one.outcome == "returned" and one.reference not in credited:
+            yield f"told as returned before it was told as credited under {one.reference}"
 
 
 def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) -> Iterator[str]:
