@@ -129,13 +129,6 @@ class RelayProcess:
             while self.said(word) < times:
                 await asyncio.sleep(0.02)
 
-    async def until_it_ends(self) -> int | None:
-        assert self.child is not None
-        async with asyncio.timeout(PATIENCE):
-            while self.child.running:
-                await asyncio.sleep(0.02)
-        return self.child.returncode
-
 
 @contextmanager
 def relay_process(directory: Path, dsn: str, kafka: Kafka, *options: str) -> Iterator[RelayProcess]:
