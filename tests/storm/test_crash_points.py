@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.storm.matrix.cells import named
-from tests.storm.matrix.play import plan_of
+from tests.storm.matrix.play import lists_in_turn, plan_of
 from tests.storm.points import weave
 from tests.storm.points.street import Control, sweep, sweep_broken
 from tests.storm.scale import FULL, SEED, figure, size
@@ -18,6 +18,8 @@ from tests.world.layout_banks import BANKS
 from tests.world.plan import LIST, Plan
 
 LINES = 40
+# What rarely comes of one list: a second file for the XML bank, a callback that is the first to tell of anything.
+FURTHER_LISTS, FURTHER_LINES, FURTHER_EVERY_SECONDS = 10, 24, 40
 RECOVERY_BOUND_SECONDS = 10
 # The points of the slice: where money is decided, sent, answered and told of.
 MONEY = (
@@ -154,7 +156,10 @@ def test_a_gateway_that_ends_everywhere_pays_once(
     tmp_path: Path, mode: str, protocol: str, other: tuple[str, ...]
 ) -> None:
     """Every point in every profile, and once more during recovery: every point is hit, and the counters are zero."""
-    swept = sweep(replace(plan(tmp_path / "world", size(LINES, 80)), sms_protocol=protocol), mode, limit_seconds=1500)
+    county = plan(tmp_path / "world", size(LINES, 80))
+    further = lists_in_turn(tmp_path / "lists", FURTHER_LISTS, FURTHER_LINES, FURTHER_EVERY_SECONDS)
+    wide = replace(county, lists=(*county.lists, *further), sms_protocol=protocol)
+    swept = sweep(wide, mode, limit_seconds=2400)
     recovery = sorted(swept.recovery_seconds)
     figure(
         "R4",

@@ -52,19 +52,24 @@ class Result:
         return p99(self.recoveries)
 
 
-def plan_of(cell: Cell, directory: Path, seed: int, lists: int) -> Plan:
-    """The lists come one after another, so that there is work at every kill."""
-    wanted = write_lists(directory / "lists", lists * LINES, LINES)
+def lists_in_turn(directory: Path, lists: int, lines: int, every_seconds: int) -> tuple[dict[str, Any], ...]:
+    """Lists for all four banks, each come in so many real seconds after the one before it."""
+    wanted = write_lists(directory, lists * lines, lines)
     for number, one in enumerate(wanted):
-        after = number * LIST_EVERY_SECONDS * SCALE
+        after = number * every_seconds * SCALE
         header = Path(one["header"])
         about = json.loads(header.read_text())
         arrives = dt.datetime.fromisoformat(START) + dt.timedelta(seconds=after)
         header.write_text(json.dumps({**about, "list_received_at": arrives.isoformat()}, ensure_ascii=False))
         one["after_seconds"] = after
+    return tuple(wanted)
+
+
+def plan_of(cell: Cell, directory: Path, seed: int, lists: int) -> Plan:
+    """The lists come one after another, so that there is work at every kill."""
     return Plan(
         directory=directory,
-        lists=tuple(wanted),
+        lists=lists_in_turn(directory / "lists", lists, LINES, LIST_EVERY_SECONDS),
         seed=seed,
         faults=cell.faults,
         broker="best",
