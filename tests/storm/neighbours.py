@@ -26,6 +26,7 @@ from tests.store.kit import line
 from tests.storm.matrix.troubles import draught
 from tests.storm.posting import Posting, Record
 from tests.storm.relay.topic import whole_topics
+from tests.storm.scale import FULL
 from tests.storm.street import BANK_NUMBERS, Street
 from tests.world.broker import PARTITIONS, PREFIX
 from tests.world.faults import NO_FAULTS, Faults
@@ -85,6 +86,7 @@ class Neighbours(Street):
             bank=PUNCTUAL,
             faults=Faults({self.black: silent}, {}) if by_rates else NO_FAULTS,
             gateway=PATIENT,
+            broker="best" if FULL else "embedded",
         )
 
     @contextlib.contextmanager

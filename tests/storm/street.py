@@ -45,8 +45,17 @@ class Street(World):
         gateway: Mapping[str, Mapping[str, Any]] | None = None,
         bank: Mapping[str, Any] | None = None,
         faults: Faults = NO_FAULTS,
+        broker: str = "embedded",  # as in the plan
     ) -> None:
-        super().__init__(Plan(directory=directory, scale=SCALE, gateway=gateway or {}, bank=bank or {}, faults=faults))
+        plan = Plan(
+            directory=directory,
+            scale=SCALE,
+            broker=broker,
+            faults=faults,
+            bank=bank or {},
+            gateway=gateway or {},
+        )
+        super().__init__(plan)
         self.module, self.prefix, self.banks = module, list(prefix), tuple(banks)
         self._published = 0
 
