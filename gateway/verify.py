@@ -54,6 +54,7 @@ from gateway.config import Config
 from gateway.log import get_logger
 from gateway.pacing import RETURN_WATCH, deferral, probe_delay, turns_within
 from gateway.store.evidence import Heard, Recorded
+from gateway.store.foreign import foreign_name
 from gateway.store.store import Store
 from gateway.store.submissions import claim_of
 from gateway.store.turns import Login
@@ -367,8 +368,8 @@ class Verify:
             log.warning(
                 "evidence unmatched",
                 bank=bank.name,
-                reference=item.reference,
-                submission=item.submission,
+                reference=foreign_name(item.reference),  # none of ours: a bank may have put anything there
+                submission=foreign_name(item.submission),
                 proof=item.proof.value,
                 digest=(item.artefact or "")[:12],
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,19 @@ async def test_a_person_s_number_of_unmatched_evidence_is_in_no_plain_column(gat
     assert "UNMATCHED" in row
     assert CARD not in str(row)
     assert ID_NO not in str(row)
+
+
+@pytest.mark.parametrize("number", [f"AC{CARD}", f"ID{ID_NO[:17]}X", f"TEL{MOBILE}N", CARD])
+async def test_a_person_s_number_under_a_strange_name_is_in_no_line_of_the_log(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    """A bank that takes the card for the reference, or for the file's name, glued to letters: the warning masks it."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("gateway.verify.log.warning", lambda event, **keys: told.append(keys), raising=False)
+    await gateway.pay(1)
+    await gateway.answer({"proof": "RETURNED", "reference": number}, {"proof": "REJECTED", "submission": number})
+    assert [len(told), "[digits]" in str(told)] == [2, True]
+    assert not any(one[:17] in str(told) for one in (CARD, ID_NO, MOBILE))
 
 
 async def test_a_person_s_number_in_a_bank_s_serial_is_in_no_receipt(gateway: Gateway) -> None:

@@ -7,6 +7,7 @@ readers end without having committed, come back, and share the group where the b
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 import re
@@ -207,6 +208,38 @@ async def test_the_reader_of_the_readme_books_each_receipt_once(kafka: Kafka, tm
     )
     assert repeats > 0
     assert (bookings, twice, disorders) == (due, 0, 0)
+
+
+def test_a_known_receipt_with_another_content_stops_the_reader(tmp_path: Path) -> None:
+    """Somebody else wrote to the topic: neither is taken for the other, and nothing of that record is booked."""
+    names = code_of_the_readme()
+    booked_ids: list[str] = []
+    with closing(names["open_books"](str(tmp_path / "books.sqlite"))) as books:
+
+        def book_all(*receipts: dict[str, Any]) -> int:
+            value = json.dumps({"receipts": receipts}).encode()
+            return int(names["book"](books, value, lambda _, receipt: booked_ids.append(receipt["receipt_id"])))
+
+        real = {
+            "receipt_id": receipt_id(kit.ISSUER, "batch-1", 1, 1, "credited"),
+            "outcome": "credited",
+            "amount": "1.00",
+        }
+        assert (book_all(real), book_all(real)) == (1, 0)
+        with pytest.raises(ValueError, match="another content"):
+            book_all({"receipt_id": "new"}, real | {"amount": "2.00"})
+        assert books.execute("SELECT count(*) FROM known_receipts").fetchone() == (1,)
+
+
+def test_a_receipt_s_id_is_made_as_the_page_says() -> None:
+    """The ids of the page's own example can be computed from what stands beside them."""
+    (example,) = re.findall(r"```json\n(\{\"schema\": \"payout.receipts/v1\".*?)```", README.read_text(), re.S)
+    record = json.loads(example)
+    for one in record["receipts"]:
+        text = "\n".join((record["issuer"], record["batch_id"], str(one["line"]), str(one["attempt"]), one["outcome"]))
+        assert one["receipt_id"] == hashlib.sha256(text.encode()).hexdigest()[:32]
+        about = (record["issuer"], record["batch_id"], one["line"], one["attempt"], one["outcome"])
+        assert one["receipt_id"] == receipt_id(*about)
 
 
 @pytest.mark.parametrize("careless", ["remembers nothing", "commits first"])
