@@ -131,3 +131,36 @@ def test_the_inputs_of_unsigned_messages_are_canaries_too(tmp_path: Path) -> Non
 def test_the_scan_is_of_bytes_as_they_stand() -> None:
     """What is sealed or packed is not searched: base64 of a value is no hit, and the tests must not pretend it is."""
     assert list(Canaries(VALUES).search(base64.b64encode(VALUES[1].encode()))) == []
+
+
+PHONE = PERSON["phone"].encode()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'"bf52cf8836e' + PHONE + b'e4fc1cab12"',  # 32 digits: the id of a receipt
+        b"sha256:" + b"a0" * 20 + b"c" + PHONE + b"f0" * 6,  # 64
+    ],
+)
+def test_digits_between_the_letters_of_a_digest_are_chance(tmp_path: Path, written: bytes) -> None:
+    """Among a million ids and a million phones one such fits; a digest of a phone holds none of it."""
+    (tmp_path / "topic").write_bytes(b"x " + written + b" y")
+    assert scan(Canaries(VALUES), [tmp_path]) == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'"bf52cf8836e' + PHONE + b'e4fc1cab1"',  # 31: no digest is so short
+        b'"bf52cf8836e' + PHONE + b'e4fc1cab123"',
+        b'"bg52cf8836e' + PHONE + b'e4fc1cab12"',  # no hexadecimal
+        b'"BF52CF8836E' + PHONE + b'E4FC1CAB12"',  # not as ids are written
+        b'"0000000000-' + PHONE + b'-000000000"',
+        b"TEL" + PHONE + b"N",
+    ],
+)
+def test_digits_in_any_other_word_are_a_phone(tmp_path: Path, written: bytes) -> None:
+    """Glued to letters, or in a word that is only nearly a digest: found."""
+    (tmp_path / "topic").write_bytes(b"x " + written + b" y")
+    assert [hit.kind for hit in scan(Canaries(VALUES), [tmp_path])] == ["phone"]
