@@ -151,3 +151,15 @@ async def test_what_is_no_race_is_not_tried_again(gateway: Gateway, monkeypatch:
     with pytest.raises(asyncpg.CheckViolationError):
         await bank.says(bank.line(1, Proof.CREDITED, amount_fen=10_000))
     assert tries == 1
+
+
+async def test_a_doubt_about_what_came_back_is_kept_if_it_names_another_booking(gateway: Gateway) -> None:
+    """After the return a doubt moves nothing; under a number that nobody knows it stays for people, and counts once."""
+    bank = await in_doubt(gateway, 1)
+    for proof, booking in ((Proof.CREDITED, "H"), (Proof.RETURNED, "R"), (Proof.IN_DOUBT, "R2")):
+        amount = None if proof is Proof.IN_DOUBT else 10_000
+        last = await bank.says(bank.line(1, proof, amount_fen=amount, host_reference=booking))
+    assert (effects(last), last.settled, last.conflicts) == ({"IN_DOUBT noop": 1}, 0, 0)
+    async with gateway.store.engine.connection() as connection:
+        kept = await connection.fetch("SELECT proof, effect, host_reference FROM evidence")
+    assert [tuple(row) for row in kept] == [("IN_DOUBT", "LATE", "R2")]

@@ -400,3 +400,17 @@ async def test_a_process_that_stood_still_after_sending_was_written_touches_no_w
     await expire(gateway)
     assert await gateway.verify.doubt_abandoned()
     assert await gateway.buckets() == {"in_doubt": 1}
+
+
+async def test_whoever_asks_has_the_submission_to_himself(gateway: Gateway) -> None:
+    """One process asks about a submission at a time, under a fence greater than any before it."""
+    await gateway.pay(1)
+    gateway.clock.forward(days=1)
+    now, claims = gateway.clock.now(), []
+    for store in (gateway.store, second(gateway)):
+        claims.append(await store.submissions.claim_to_probe("rcc_file", now, 1))
+    ((mine,), nothing) = claims
+    assert nothing == []
+    await expire(gateway)
+    (theirs,) = await second(gateway).submissions.claim_to_probe("rcc_file", now, 1)
+    assert theirs["fence"] > mine["fence"]

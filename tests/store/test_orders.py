@@ -235,3 +235,15 @@ async def test_a_line_the_bank_had_no_funds_for_waits_before_its_next_attempt(ga
     await gateway.send()
     assert len(gateway.bank.sent) == 2
     assert len(set(gateway.bank.references())) == 2
+
+
+async def test_a_refused_order_is_answered_once_however_often_it_comes(gateway: Gateway) -> None:
+    """Refused, and remembered: the same bytes again are a repeat, also when by then the order would have fitted."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(1)
+    assert (await gateway.order("REISSUE", "O-1", 1, 1)).refused is RefusalReason.IN_DOUBT
+    await gateway.answer(rejected(gateway, 1))
+    again = await gateway.order("REISSUE", "O-1", 1, 1)
+    assert (again.repeated, again.refused) == (True, None)
+    assert [one["order_id"] for one in await gateway.published("refusals")] == ["O-1"]
+    assert await gateway.buckets() == {"failed": 1}

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.store.engine import Engine, StoreUnavailable, sql
+from gateway.store.engine import Engine, StoreUnavailable, sql, touched
 from gateway.store.resealing import PLACES, Resealed, Resealing
 from gateway.vault import Vault
 from tests.store.kit import Gateway
@@ -176,3 +176,16 @@ async def test_the_command_says_what_it_did_and_what_it_could_not(
         assert "1 rows are sealed under k0, which the key file does not hold" in said.output
     else:
         assert "no row needs k1" in said.output
+
+
+@pytest.mark.parametrize("table", PLACES)
+async def test_no_table_is_written_where_the_bytes_are_others(gateway: Gateway, table: str) -> None:
+    """Place and old bytes both have to fit, in each of the nine: a row that was changed since is somebody's work."""
+    await fill(gateway)
+    _, write, _ = PLACES[table]
+    async with gateway.store.engine.connection() as connection:
+        before = {row["place"]: bytes(row["sealed"]) for row in await rows_of(connection, table)}
+        place, sealed = next(iter(before.items()))
+        for at, old in ((place, b"other bytes"), ((place[0], place[1] + 1_000), sealed)):
+            assert touched(await connection.execute(sql(write), [at], [old], [b"fresh"])) == 0
+        assert {row["place"]: bytes(row["sealed"]) for row in await rows_of(connection, table)} == before
