@@ -50,11 +50,6 @@ class Swept:
         return {(line["died"], line["bank"]) for line in self.diary if line.get("order") == order}
 
     @property
-    def passed(self) -> set[str]:
-        """Every point that anybody reached, to die there or not."""
-        return {line.get("died") or line["passed"] for line in self.diary if "died" in line or "passed" in line}
-
-    @property
     def recovery_seconds(self) -> list[float]:
         """Real seconds from a death until the next life that got so far was ready, Kafka and database."""
         found: list[float] = []  # never money
