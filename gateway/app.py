@@ -31,8 +31,9 @@ from gateway import metrics, reference
 from gateway.admin import Admin, Limits, Unavailable, UnknownSender
 from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import Bank, open_banks, settings_of
+from gateway.channels import unprotected
 from gateway.clock import Clock
-from gateway.config import Config, ConfigError, readable, unprotected
+from gateway.config import Config, ConfigError, readable
 from gateway.dispatch import Dispatch
 from gateway.failures import Failures
 from gateway.floors import demand_floors
@@ -171,7 +172,7 @@ class App:
         await admin.start(http.host, http.port)
         metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
         log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
-        for what in unprotected(self._config):
+        for what in unprotected(self._config, SMS_PROFILES):
             log.warning("channel not protected", reason=what)
         outlet = Outlet(self._config.kafka)
         loop.add_signal_handler(signal.SIGHUP, self.renew_keys, outlet)

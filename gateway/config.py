@@ -232,25 +232,6 @@ def has_password(dsn: str | None) -> bool:
         return True
 
 
-def unprotected(config: Config) -> list[str]:
-    """What is in the clear or taken on trust between us and our own servers, as `gateway check` and each start tell."""
-    found = []
-    kafka = getattr(config, "kafka", None)  # `gateway check` asks also where a section does not hold
-    if kafka is not None and not kafka.tls and not kafka.on_loopback:
-        found.append("kafka: signed lists and receipts travel unencrypted; set security_protocol")
-    if getattr(config, "database", None) is None:
-        return found
-    try:
-        verified = verifies_server(config.dsn())
-    except (OSError, ValueError):
-        verified = True  # a file that cannot be read, or is no DSN, is told by whoever connects
-    if not verified:
-        found.append("database: whose server it is is not checked; add sslmode=verify-full and sslrootcert")
-    if has_password(config.database.dsn):
-        found.append("database.dsn carries a password in the open; put it into a file and name that as dsn_file")
-    return found
-
-
 def load(path: Path) -> Config:
     """Read a configuration; ConfigError with every fault found, never only the first, and never with a value in it."""
     try:

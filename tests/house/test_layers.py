@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.approval",
         "gateway.approval_keys",
         "gateway.banks",
+        "gateway.channels",
         "gateway.config",
         "gateway.deadlines",
         "gateway.kafka_security",
