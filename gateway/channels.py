@@ -14,7 +14,8 @@ from adapters import registry
 from adapters.sms.contract import SmsProfile
 from adapters.wire.clear import hosts_in_the_clear
 from gateway.banks import settings_of
-from gateway.config import Config, has_password, verifies_server
+from gateway.config import Config
+from gateway.dsn import has_password, verifies_server
 
 _GUARD = "set up TLS, or have the line itself guarded"
 

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.channels",
         "gateway.config",
         "gateway.deadlines",
+        "gateway.dsn",
         "gateway.kafka_security",
         "gateway.lists",
         "gateway.log",
