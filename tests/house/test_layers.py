@@ -46,6 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.calendar",
         "gateway.clock",
         "gateway.floors",
+        "gateway.hardening",
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",
