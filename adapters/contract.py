@@ -385,6 +385,19 @@ class TakesCallbacks(Protocol):
         property of the channel, not of the payment calendar."""
 
 
+@runtime_checkable
+class TellsPlaintext(Protocol):
+    """The optional ability of a settings model, or of a model in it, that may lead somewhere without TLS or SSH.
+
+    Whoever runs the gateway is warned of each host. Settings without it lead nowhere in the clear; ``TcpSettings``
+    has it, so only a field of your own (a host, an http URL) asks for it. ``wire/clear.py`` helps to write it.
+    """
+
+    def in_the_clear(self) -> Sequence[str]:
+        """Pure. The hosts beyond this machine to which *this* model's fields let bytes travel unencrypted: names or
+        addresses alone, never the rest of a URL, which may hold a secret."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What a package offers under the entry-point group ``payout_gateway.adapters``."""

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.cli import app
 from gateway.cli.terminal import explain, say_error
+from gateway.floors import demand_floors
+from gateway.hardening import harden
+
+_CHECKS: Final = "check"  # tells old libraries itself, beside every other fault
+_ONLY_TELLS: Final = frozenset({"--help", "--version"})  # what is installed matters least to who asks what it is
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; SystemExit with its status. No command runs in a process that is not hardened, and none but
+    ``check`` with a library that is too old."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=arguments, prog_name="gateway")
+        harden()
+        if given[:1] != [_CHECKS] and _ONLY_TELLS.isdisjoint(given):
+            demand_floors()
+        app(args=given, prog_name="gateway")
     except Exception as error:
         for line in explain(error):
             say_error(line)

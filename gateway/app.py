@@ -12,7 +12,6 @@ import datetime as dt
 import functools
 import gc
 import math
-import resource
 import signal
 import time
 import tomllib
@@ -31,11 +30,11 @@ from gateway import metrics, reference
 from gateway.admin import Admin, Limits, Unavailable, UnknownSender
 from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import Bank, open_banks, settings_of
+from gateway.channels import unprotected
 from gateway.clock import Clock
-from gateway.config import Config, ConfigError, readable, unprotected
+from gateway.config import Config, ConfigError, readable
 from gateway.dispatch import Dispatch
 from gateway.failures import Failures
-from gateway.floors import demand_floors
 from gateway.intake import Intake
 from gateway.kafka import Inbox, Outlet
 from gateway.kafka_security import KafkaRefused, client_arguments
@@ -171,7 +170,7 @@ class App:
         await admin.start(http.host, http.port)
         metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
         log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
-        for what in unprotected(self._config):
+        for what in unprotected(self._config, SMS_PROFILES):
             log.warning("channel not protected", reason=what)
         outlet = Outlet(self._config.kafka)
         loop.add_signal_handler(signal.SIGHUP, self.renew_keys, outlet)
@@ -361,21 +360,8 @@ async def _within(seconds: int, work: object) -> None:
         log.warning("not closed in time", exc_info=error)
 
 
-def leave_no_dump() -> None:
-    """Let a crash write no image of this process: its memory holds people's details and the keys that seal them.
-
-    One byte, not none: a limit of 0 is not asked where the kernel pipes dumps to a program, 1 means "never" there, and
-    is too small for a file.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    least = 1 if most == resource.RLIM_INFINITY else min(1, most)
-    resource.setrlimit(resource.RLIMIT_CORE, (least, least))
-
-
 def main(config: Config) -> int:
-    """Run a gateway process; the exit status. ConfigError for what cannot be loaded, TooOld for a library."""
-    demand_floors()
-    leave_no_dump()
+    """Run a gateway process that is hardened already; the exit status. ConfigError for what cannot be loaded."""
     logging.configure(config.log.level)
     # Rows come and go by the thousand and none of them is part of a cycle: looking for cycles that often is wasted.
     gc.set_threshold(GC_ALLOCATIONS, 20, 20)

@@ -7,15 +7,15 @@ Relative paths are relative to the file. Secrets never stand in it: it names fil
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
+
+from adapters.wire.clear import beyond_loopback
 
 NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,30}$")]
 FILE_FIELDS = ("approval_keys", "privacy_keys", "programmes", "agreements", "calendar", "templates")
@@ -26,7 +26,6 @@ _BANK_NAME_FORM = "a bank's name is 2 to 31 small letters, digits and underscore
 # What people call files. Anything else may be the secret itself, typed where its file belongs, and is not repeated.
 _PATH = re.compile(r"[\w./ -]+")
 _SERVERS = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
-_LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 # pydantic's words for the commonest faults, said so that whoever writes the file understands them.
 _PLAIN_WORDS = {"extra_forbidden": "is no setting that is known", "missing": "is missing"}
 _NO_FILE = ("is no file", "Path does not point to a file")
@@ -102,7 +101,8 @@ class KafkaSection(Section):
 
     @property
     def on_loopback(self) -> bool:
-        return all(server.rpartition(":")[0] in _LOOPBACK for server in self.bootstrap_servers.split(","))
+        hosts = (server.rpartition(":")[0].strip("[]") for server in self.bootstrap_servers.split(","))
+        return not beyond_loopback(*hosts)
 
     @model_validator(mode="after")
     def _secured_as_it_says(self) -> Self:
@@ -210,45 +210,6 @@ class Config(Section):
         if self.database.dsn_file is None:
             return str(self.database.dsn)
         return self.path(self.database.dsn_file).read_text(encoding="utf-8").strip()
-
-
-def verifies_server(dsn: str) -> bool:
-    """Whether a DSN keeps to this machine, or checks whose server it reaches."""
-    parts = urlsplit(dsn)
-    said = parse_qs(parts.query)
-    if said.get("sslmode", [os.environ.get("PGSSLMODE", "prefer")])[-1] == "verify-full":
-        return True
-    places = said.get("host", parts.netloc.rpartition("@")[2].split(","))
-    hosts = [re.sub(r":[0-9]+$", "", place) for place in places]
-    return all(host in _LOOPBACK or host.startswith("/") or not host for host in hosts)
-
-
-def has_password(dsn: str | None) -> bool:
-    """Whether a DSN carries a password; so does one that nobody can take apart."""
-    try:
-        parts = urlsplit(dsn or "")
-        return parts.password is not None or "password" in parse_qs(parts.query)
-    except ValueError:
-        return True
-
-
-def unprotected(config: Config) -> list[str]:
-    """What is in the clear or taken on trust between us and our own servers, as `gateway check` and each start tell."""
-    found = []
-    kafka = getattr(config, "kafka", None)  # `gateway check` asks also where a section does not hold
-    if kafka is not None and not kafka.tls and not kafka.on_loopback:
-        found.append("kafka: signed lists and receipts travel unencrypted; set security_protocol")
-    if getattr(config, "database", None) is None:
-        return found
-    try:
-        verified = verifies_server(config.dsn())
-    except (OSError, ValueError):
-        verified = True  # a file that cannot be read, or is no DSN, is told by whoever connects
-    if not verified:
-        found.append("database: whose server it is is not checked; add sslmode=verify-full and sslrootcert")
-    if has_password(config.database.dsn):
-        found.append("database.dsn carries a password in the open; put it into a file and name that as dsn_file")
-    return found
 
 
 def load(path: Path) -> Config:

@@ -42,7 +42,7 @@ _CHANNELS: Final = {
     Scaffold.TCP: {
         "answers": "POLL",
         "channel_import": "from adapters.wire.tcp import TcpSettings",
-        "channel_fields": "    tcp: TcpSettings",
+        "channel_fields": "    tcp: TcpSettings  # without tls in it, each start warns that the line has to be guarded",
     },
     Scaffold.SFTP: {
         "answers": "FILE",

@@ -35,6 +35,7 @@ from typing import Final, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.contract import Artefact, NoTurn, Turn, unpaced
+from adapters.wire.clear import beyond_loopback
 from adapters.wire.tls import TlsFiles, mutual_tls
 
 T = TypeVar("T")
@@ -111,7 +112,8 @@ class Framing(StrEnum):
 class TcpSettings(BaseModel):
     """Where the bank listens, how it frames, and how long and how much. Times are real, as channels are.
 
-    Without ``tls`` the line below has to be private: a leased line or a tunnel that the bank and we both guard.
+    Without ``tls`` the line below has to be private: a leased line or a tunnel that the bank and we both guard. Nobody
+    here can see whether it is, so each start says where it leads.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -139,6 +141,9 @@ class TcpSettings(BaseModel):
     def greatest_frame_bytes(self) -> int:
         """The largest payload of a frame, by our bound and by what the header can say."""
         return min(self.max_frame_bytes, self.framing.greatest_size)
+
+    def in_the_clear(self) -> tuple[str, ...]:
+        return () if self.tls else beyond_loopback(self.host)
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ from gateway import reference
 from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import open_banks, settings_of
 from gateway.calendar import WorkCalendar
+from gateway.channels import unprotected
 from gateway.cli.terminal import business_clock, clock_warning, say, say_faults
 from gateway.config import BankSection, Config, ConfigError, FilesSection, SmsSection
 from gateway.floors import TooOld, demand_floors
@@ -108,8 +109,11 @@ class Checked:
         return Config.model_construct(**{"files": None, "sms": None, **rest})
 
     def _check(self, config: Config) -> None:
+        # Imported here: the application loads every step, and only this command and `run` need it.
+        from gateway.app import SMS_PROFILES
+
         kafka = getattr(config, "kafka", None)  # not there when its section does not hold
-        self.warnings += configuration.unprotected(config)
+        self.warnings += unprotected(config, SMS_PROFILES)
         if kafka is not None:
             self._collect(lambda: client_arguments(kafka))
         if config.files is not None:
@@ -210,7 +214,6 @@ async def _try_banks(config: Config) -> None:
 
 
 async def _try_provider(config: Config) -> None:
-    # Imported here: the application loads every step, and only this command and `run` need it.
     from gateway.app import open_provider
 
     if (provider := open_provider(config)) is not None:

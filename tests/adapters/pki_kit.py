@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Fixed and generous: certificates are judged by the real clock, and no test here is about their age.
+# Fixed and generous: certificates are judged by the real clock. One that is over was good for a day, long ago.
 _FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+_LONG_AGO = dt.datetime(2020, 1, 2, tzinfo=dt.UTC)
 _TO = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
 
 
@@ -41,6 +42,12 @@ class Authority:
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         return self._keep(self._leaf(host, self._subject, key, usage).sign(self._key, hashes.SHA256()), key, host)
 
+    def expired(self, host: str) -> Pem:
+        """Right in everything but that its time is over."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self._leaf(host, self._subject, key, ExtendedKeyUsageOID.SERVER_AUTH, until=_LONG_AGO)
+        return self._keep(leaf.sign(self._key, hashes.SHA256()), key, f"expired-{host}")
+
     def self_signed(self, host: str) -> Pem:
         """A leaf that nobody issued: its own name as issuer, its own key under it."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -48,9 +55,14 @@ class Authority:
         return self._keep(leaf.sign(key, hashes.SHA256()), key, f"self-signed-{host}")
 
     def _leaf(
-        self, host: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, usage: x509.ObjectIdentifier
+        self,
+        host: str,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        usage: x509.ObjectIdentifier,
+        until: dt.datetime = _TO,
     ) -> x509.CertificateBuilder:
-        builder = _builder(_name(host), issuer, key.public_key())
+        builder = _builder(_name(host), issuer, key.public_key(), until)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         return builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
 
@@ -79,6 +91,8 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, until: dt.datetime = _TO
+) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public_key)
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(_TO)
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(until)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.sms.cmpp.provider import CmppProvider, CmppSettings
 from adapters.sms.http_batch import HttpBatch
+from adapters.sms.link.provider import LinkProvider
+from adapters.sms.smpp.provider import SmppProvider, SmppSettings
 from adapters.wire.http import HttpLimits, HttpTransport, TlsFiles, client_tls
 from adapters.wire.tcp import Framing, TcpSettings, TcpTransport
 from gateway.config import KafkaSection
@@ -17,7 +21,8 @@ from tests.adapters.http_kit import post
 from tests.adapters.pki_kit import Authority
 from tests.adapters.sms_kit import SIGNATURE, message, settings
 
-CANARY: Final = "canary-payload-81"
+# In the payload, or in the login before it: short enough for the account of a CMPP centre, six characters at most.
+CANARY: Final = "cnry81"
 QUICK: Final = {"connect_timeout_milliseconds": 1_500, "silence_timeout_milliseconds": 1_600}
 TOTAL: Final = {**QUICK, "total_timeout_milliseconds": 2_000}
 
@@ -62,6 +67,34 @@ async def _sms_http(port: int, authority: Authority, folder: Path) -> object:
         return await provider.send("7", [message("1042-1-1-ARRIVAL", text=SIGNATURE + CANARY)])
     finally:
         await provider.close()
+
+
+def _centre(port: int, authority: Authority, folder: Path, *, tls: bool) -> dict[str, Any]:
+    """What settings of both protocols to SMS centres have; a refused one costs the shortest wait that there is."""
+    secret = folder / "centre-secret"
+    secret.write_text(CANARY + "\n")
+    given: dict[str, Any] = {"host": "localhost", "port": port, "service_number": "1069012345"}
+    given["limits"] = {"connect_seconds": 1, "answer_seconds": 1}
+    return given | ({"ca_file": authority.file} if tls else {})
+
+
+async def _told(provider: LinkProvider) -> object:
+    try:
+        return await provider.send("7", [message("1042-1-1-ARRIVAL", text=SIGNATURE + CANARY)])
+    finally:
+        await provider.close()
+
+
+async def _cmpp(port: int, authority: Authority, folder: Path, *, tls: bool = True) -> object:
+    given = _centre(port, authority, folder, tls=tls)
+    given |= {"source_addr": CANARY, "secret_file": folder / "centre-secret"}
+    return await _told(CmppProvider("cmpp", CmppSettings.model_validate(given)))
+
+
+async def _smpp(port: int, authority: Authority, folder: Path, *, tls: bool = True) -> object:
+    given = _centre(port, authority, folder, tls=tls)
+    given |= {"system_id": "payout", "password_file": folder / "centre-secret"}
+    return await _told(SmppProvider("smpp", SmppSettings.model_validate(given)))
 
 
 async def _postgresql(port: int, authority: Authority, folder: Path) -> object:
@@ -113,4 +146,11 @@ CHANNELS: Final[dict[str, Channel]] = {
     "HTTPS bank": Channel(_https_bank, ("NotReached",)),
     "framed TCP bank": Channel(_framed_tcp, ("NotReached",)),
     "SMS over HTTPS": Channel(_sms_http, ("NotSent",)),
+    "SMS by CMPP, TLS": Channel(_cmpp, ("NotSent",)),
+    "SMS by SMPP, TLS": Channel(_smpp, ("NotSent",)),
+}
+# The same two as they are without a `ca_file`: what the witness would hear of a login in the clear.
+UNPROTECTED: Final = {
+    "SMS by CMPP": functools.partial(_cmpp, tls=False),
+    "SMS by SMPP": functools.partial(_smpp, tls=False),
 }

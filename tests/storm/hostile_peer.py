@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.adapters.pki_kit import Authority
 
 # What it plays. "itself" is the control: the right certificate, to which everything is told.
-PARTS = ("stranger", "other host", "self-signed", "old TLS", "plain text", "hangs up", "itself")
+PARTS = ("stranger", "other host", "self-signed", "expired", "old TLS", "plain text", "hangs up", "itself")
 _LISTENS_SECONDS = 1
 
 
@@ -62,6 +62,8 @@ class Peer:
         issuer = Authority(self.folder, self.part) if self.part == "stranger" else self.authority
         if self.part == "self-signed":
             pem = issuer.self_signed("localhost")
+        elif self.part == "expired":
+            pem = issuer.expired("localhost")
         else:
             pem = issuer.issue("elsewhere.example.invalid" if self.part == "other host" else "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

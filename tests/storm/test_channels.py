@@ -24,7 +24,10 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.contract import CallbackRefused
+from adapters.sms.cmpp import provider as cmpp
+from adapters.sms.contract import NotSent
 from adapters.sms.http_batch import HttpBatch
+from adapters.sms.smpp import provider as smpp
 from adapters.wire import http, tcp
 from adapters.wire.http import AnswerUnusable
 from adapters.wire.sftp import HostKeyRefused, SftpTransport, SftpUnreachable
@@ -39,7 +42,7 @@ from tests.adapters.sftp_kit import serving as serving_sftp
 from tests.adapters.sms_kit import NOW, settings
 from tests.adapters.test_json_https_callback import PATH, SAMPLE, WALL, Call
 from tests.adapters.test_sms_callbacks import _forgeries
-from tests.storm.channels import CANARY, CHANNELS
+from tests.storm.channels import CANARY, CHANNELS, UNPROTECTED
 from tests.storm.hostile_peer import PARTS, Witness, peer
 from tests.storm.scale import figure
 from tests.world import postgres
@@ -90,7 +93,19 @@ async def test_the_right_peer_is_told(name: str, authority: Authority, tmp_path:
         assert right.told
 
 
-@pytest.mark.parametrize("name", ["Kafka, TLS", "HTTPS bank", "framed TCP bank"])
+@pytest.mark.parametrize("name", UNPROTECTED)
+async def test_a_login_in_the_clear_would_be_heard(name: str, authority: Authority, tmp_path: Path) -> None:
+    """The control of "in the clear": without TLS the same call tells its account or its password to whoever listens."""
+    async with peer("plain text", authority, tmp_path) as false:
+        with pytest.raises(NotSent):
+            await UNPROTECTED[name](false.port, authority, tmp_path)
+        assert CANARY.encode() in false.raw
+
+
+CARELESS = ("Kafka, TLS", "HTTPS bank", "framed TCP bank", "SMS by CMPP, TLS", "SMS by SMPP, TLS")
+
+
+@pytest.mark.parametrize("name", CARELESS)
 async def test_a_build_that_does_not_look_at_certificates_is_caught(
     name: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +119,8 @@ async def test_a_build_that_does_not_look_at_certificates_is_caught(
 
         return made
 
-    for module, maker in ((http, "mutual_tls"), (tcp, "mutual_tls"), (kafka_security, "_context")):
+    makers = ((http, "mutual_tls"), (tcp, "mutual_tls"), (kafka_security, "_context"), (cmpp, "tls_of"), (smpp, "_tls"))
+    for module, maker in makers:
         monkeypatch.setattr(module, maker, careless(getattr(module, maker)))
     async with peer("stranger", authority, tmp_path) as false:
         with pytest.raises(Exception):  # noqa: B017

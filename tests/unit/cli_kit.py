@@ -89,6 +89,8 @@ def install(directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     """Write everything a configuration names; the clock stands at the demonstration's first moment."""
     monkeypatch.setenv("GATEWAY_CLOCK", f"{START}@1@{time.time()}")
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    # What it does to its process cannot be taken back, and this one is the tests' own; test_hardening has it in others.
+    monkeypatch.setattr("gateway.__main__.harden", lambda: None)
     key = SigningKey.generate("EdDSA")
     made = Installation(directory, capsys)
     made.key.write_bytes(key.to_pem())

@@ -7,7 +7,6 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway.config import verifies_server
 from tests.unit.cli_kit import Installation, install
 
 
@@ -52,24 +51,6 @@ def test_a_scaled_clock_is_a_warning(here: Installation, monkeypatch: pytest.Mon
     assert scaled in here.gateway("check", here.config).out.splitlines()
     monkeypatch.delenv("GATEWAY_CLOCK")
     assert "GATEWAY_CLOCK" not in here.gateway("check", here.config).out
-
-
-@pytest.mark.parametrize(
-    ("dsn", "verified"),
-    [
-        ("postgresql://u:p@127.0.0.1:5432/x", True),
-        ("postgresql://u:p@localhost/x", True),
-        ("postgresql:///x?host=/run/postgresql", True),
-        ("postgresql://u:p@db.example.invalid/x", False),
-        ("postgresql://u:p@db.example.invalid:5432/x?sslmode=require", False),
-        ("postgresql://u:p@db.example.invalid/x?sslmode=verify-full&sslrootcert=/ca.pem", True),
-        ("postgresql://u:p@localhost:5432,db.example.invalid:5432/x", False),
-        ("postgresql://u:p@localhost/x?host=db.example.invalid", False),
-    ],
-)
-def test_a_database_that_anybody_could_play_is_a_warning(dsn: str, verified: bool) -> None:
-    """Beyond this machine only verify-full knows whose server it is: everything else would be told the password."""
-    assert verifies_server(dsn) is verified
 
 
 def test_files_of_a_bank_s_settings_are_named(here: Installation) -> None:

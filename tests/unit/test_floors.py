@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
 from gateway import floors
 from gateway.floors import FLOORS, TooOld, at_least, demand_floors
 from tests.house.tree import ROOT
+from tests.unit.cli_kit import Installation, install
 
 
 def test_what_is_installed_here_is_new_enough() -> None:
@@ -63,11 +65,36 @@ def test_the_project_file_asks_for_the_same_floors() -> None:
     assert {f"{name}>={floor}" for name, floor in FLOORS.items()} <= set(asked)
 
 
-def test_the_gateway_does_not_start_below_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`run` refuses before it opens a door."""
-    from gateway import app
-    from tests.store.kit import config_of
+COMMANDS = ("run", "reseal", "migrate", "show 1", "publish batch list.csv", "adapter check rcc_file", "calendar export")
 
+
+@pytest.fixture
+def old(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """An installation with a library below its floor."""
     monkeypatch.setattr(floors, "FLOORS", {"aiohttp": "999"})
-    with pytest.raises(TooOld, match="999 or newer"):
-        app.main(config_of("postgresql://nowhere"))
+    return install(tmp_path, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_runs_below_a_floor(old: Installation, command: str) -> None:
+    """It is refused before its own arguments are looked at, in one line that says what is needed."""
+    ran = old.gateway(*command.split())
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"fault: aiohttp {version('aiohttp')} is too old; 999 or newer is needed\n"
+
+
+def test_check_tells_it_among_the_other_faults(old: Installation) -> None:
+    """Whoever mends an installation wants to mend it once."""
+    old.config.write_text(old.config.read_text(encoding="utf-8") + "[nonsense]\nx = 1\n", encoding="utf-8")
+    ran = old.gateway("check", old.config)
+    assert ran.code == 1
+    assert "is too old; 999 or newer is needed" in ran.err
+    assert "fault: nonsense: " in ran.err
+
+
+@pytest.mark.parametrize("asked", ["--version", "--help", "reseal --help", "adapter new --help"])
+def test_what_it_is_and_does_is_told_all_the_same(old: Installation, asked: str) -> None:
+    """Whoever finds out what is installed needs both, and neither opens a door."""
+    ran = old.gateway(*asked.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out

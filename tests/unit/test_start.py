@@ -11,6 +11,16 @@ import pytest
 from tests.unit.cli_kit import install
 from tests.world.processes import PROJECT, python_module
 
+CENTRE = """
+[sms]
+provider = "cmpp"
+[sms.settings]
+host = "sms.example.invalid"
+source_addr = "900001"
+secret_file = "sms.secret"
+service_number = "10690001"
+"""
+
 
 def first_words(config: Path) -> list[dict[str, str]]:
     """The log of a gateway up to its first look for the database, which is not there."""
@@ -30,10 +40,11 @@ def first_words(config: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("dsn", "warned"),
+    ("dsn", "more", "warned"),
     [
-        ("postgresql://nobody@127.0.0.1:1/none", []),
-        ("postgresql://nobody:s3cret@127.0.0.1:1/none", ["database.dsn carries a password"]),
+        ("postgresql://nobody@127.0.0.1:1/none", "", []),
+        ("postgresql://nobody:s3cret@127.0.0.1:1/none", "", ["database.dsn carries a password"]),
+        ("postgresql://nobody@127.0.0.1:1/none", CENTRE, ["sms: notices and the login travel unencrypted to sms.ex"]),
     ],
 )
 def test_each_start_tells_what_is_in_the_open(
@@ -41,13 +52,15 @@ def test_each_start_tells_what_is_in_the_open(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     dsn: str,
+    more: str,
     warned: list[str],
 ) -> None:
     """As `gateway check` does, for who never ran it; and without the password itself."""
     made = install(tmp_path, capsys, monkeypatch)
     made.write_config(dsn=dsn)
     with made.config.open("a", encoding="utf-8") as file:
-        file.write("[http]\nport = 0\n")
+        file.write(f"[http]\nport = 0\n{more}")
+    (tmp_path / "sms.secret").write_text("s3cret\n")
     said = first_words(made.config)
     told = [line["reason"] for line in said if line["event"] == "channel not protected"]
     assert [one[: len(start)] for one, start in zip(told, warned, strict=True)] == warned

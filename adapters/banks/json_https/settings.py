@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from adapters.wire.clear import plain_http
 from adapters.wire.http import HttpLimits, KeyFile, TlsFiles
 
 Algorithm = Literal["RSA-PSS-SHA256", "ED25519", "SM2-SM3"]
@@ -47,3 +49,14 @@ class JsonHttpsSettings(BaseModel):
     opens: dt.time = dt.time(0, 0)
     cut_off: dt.time = dt.time(0, 0)  # 00:00 = midnight, end of the day
     working_days_only: bool = False
+
+    @field_validator("callback_url")
+    @classmethod
+    def _leads_to_a_host(cls, url: str) -> str:
+        if not urlsplit(url).hostname:
+            raise ValueError("names no host")
+        return url
+
+    def in_the_clear(self) -> tuple[str, ...]:
+        """What the bank calls back travels as its URL says; we ourselves speak to it by TLS alone."""
+        return plain_http(self.callback_url)

@@ -26,6 +26,7 @@ from adapters.sms.contract import PushedReport, SmsMessage, SmsOutcome, SmsStatu
 from adapters.sms.link.longtext import Part
 from adapters.sms.link.provider import BillsReceiver, LinkProvider, PartAnswer, Sender, late, phone_of, read_secret
 from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn, Unreadable
+from adapters.wire.clear import beyond_loopback
 from adapters.wire.http import KeyFile
 
 BEIJING_SECONDS = 8 * 3600
@@ -95,6 +96,9 @@ class CmppSettings(BaseModel):
         if not re.fullmatch(r"[0-9A-Za-z.:_-]+", host):
             raise ValueError("host is a name or an address")
         return host
+
+    def in_the_clear(self) -> tuple[str, ...]:
+        return () if self.ca_file else beyond_loopback(self.host)
 
 
 def beijing_timestamp() -> str:

@@ -22,6 +22,7 @@ from adapters.sms.link.longtext import Part
 from adapters.sms.link.provider import BillsReceiver, LinkProvider, PartAnswer, Sender, late, phone_of, read_secret
 from adapters.sms.link.session import LinkLimits, LoginRefused, Malformed, Pdu, Session, Turn, Unreadable
 from adapters.sms.smpp import codec
+from adapters.wire.clear import beyond_loopback
 from adapters.wire.http import KeyFile
 
 LONGEST_SOURCE = 20
@@ -78,6 +79,9 @@ class SmppSettings(BaseModel):
         if len(self.service_number) + self.reference_digits > LONGEST_SOURCE:
             raise ValueError(f"service_number and reference_digits are at most {LONGEST_SOURCE} digits together")
         return self
+
+    def in_the_clear(self) -> tuple[str, ...]:
+        return () if self.ca_file else beyond_loopback(self.host)
 
 
 @dataclass(slots=True)

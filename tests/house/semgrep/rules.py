@@ -7,6 +7,8 @@ from typing import Any
 from tenacity import AsyncRetrying
 
 from adapters.contract import Evidence, Proof
+from gateway.cli.printing import print_fields, print_table
+from gateway.cli.terminal import console, say, say_error, say_faults
 
 
 async def personal_data(line: Any, log: Any, vault: Any, metric: Any) -> Any:
@@ -24,6 +26,26 @@ async def personal_data(line: Any, log: Any, vault: Any, metric: Any) -> Any:
     return vault.seal(name.encode(), "payees")
 
 
+def personal_data_on_a_terminal(line: Any) -> None:
+    # ruleid: personal-data-is-never-told
+    say(f"paid to {line.name.reveal()}")
+    # ruleid: personal-data-is-never-told
+    say_error(line.account.reveal())
+    # ruleid: personal-data-is-never-told
+    say_faults([line.account.reveal()])
+    # ruleid: personal-data-is-never-told
+    print_fields([("reference", line.reference), ("name", line.name.reveal())])
+    rows = [(line.reference, line.id_no.reveal())]
+    # ruleid: personal-data-is-never-told
+    print_table("payouts", ("reference", "id"), rows)
+    # ruleid: personal-data-is-never-told
+    console().print(line.name.reveal(), markup=False)
+    # ok: personal-data-is-never-told
+    say(f"paid: {line.reference}, {line.name}")
+    # ok: personal-data-is-never-told
+    print_table("payouts", ("reference", "name"), [(line.reference, len(line.name.reveal()))])
+
+
 def secrets(key_file: Any, digest: Any, log: Any) -> Any:
     key = key_file.read_bytes().strip()
     # ruleid: secrets-are-never-told
@@ -33,6 +55,24 @@ def secrets(key_file: Any, digest: Any, log: Any) -> Any:
         raise ValueError(f"{key!r} is no key")
     # ok: secrets-are-never-told
     raise ValueError(f"{key_file} holds {len(key)} bytes")
+
+
+def secrets_on_a_terminal(password_file: Any) -> None:
+    password = password_file.read_text(encoding="utf-8")
+    # ruleid: secrets-are-never-told
+    say(f"logs in with {password}")
+    # ruleid: secrets-are-never-told
+    say_error(password)
+    # ruleid: secrets-are-never-told
+    say_faults([password])
+    # ruleid: secrets-are-never-told
+    print_fields([("password", password)])
+    # ruleid: secrets-are-never-told
+    print_table("logins", ("password",), [(password,)])
+    # ruleid: secrets-are-never-told
+    console().print(password, markup=False)
+    # ok: secrets-are-never-told
+    say(f"logs in with what {password_file} holds")
 
 
 async def retried(adapter: Any, rendered: Any, wire: Any) -> Any:
