@@ -19,13 +19,12 @@ from adapters.contract import BankAdapter
 from tests.fuzz.targets import Target
 from tests.storm.hostile.encoders import Careless, Encoder, encoders, send
 from tests.storm.hostile.names import hostile_names
-from tests.storm.hostile.patterns import Found, ambiguous, every_pattern, rescanned, slowest
+from tests.storm.hostile.patterns import LENGTHS, Found, ambiguous, every_pattern, rescanned, slowest
 from tests.storm.hostile.readers import blows, readers, strike
 from tests.storm.scale import FULL, SEED, figure, size
 
 NAMES = size(600, 10_000)
 REFUSED_WITHIN_SECONDS = 1.0
-LENGTHS = (8, 16, 20, 24, 28, 32, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 READERS = readers()
 
 
@@ -161,6 +160,7 @@ SLOW = (
     r"(?:a|a)*b",
     r"([A-Z0-9]+[-_]?)*\.res",
     r"(?:[0-9]*|[a-f]*)*;",
+    r"(?:<ITEM>.+?</ITEM>)+",
     r"([0-9]+(?:\.[0-9]+)*)(.*)",
 )
 

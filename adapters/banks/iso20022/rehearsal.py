@@ -85,7 +85,7 @@ _FILE: Final = re.compile(
         tag("DbtrAcct", tag("Id/Othr/Id", f"(?P<debit>{_ACCOUNT})"), tag("Ccy", "CNY")),
         tag("DbtrAgt", _AGENT),
         tag("ChrgBr", "DEBT"),
-        "(?P<transfers>(?:<CdtTrfTxInf>.+?</CdtTrfTxInf>)+)",
+        "(?P<transfers><CdtTrfTxInf>.+</CdtTrfTxInf>)",  # one after the other: see _lines
     )
     + "</CstmrCdtTrfInitn></Document>",
     re.DOTALL,

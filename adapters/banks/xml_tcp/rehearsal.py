@@ -84,7 +84,7 @@ _BATCH: Final = re.compile(
         TOTALNUM=_NO,
         TOTALAMT=_YUAN,
         PART="1/1",
-        LIST="(?:<ITEM>.+?</ITEM>)+",
+        LIST="<ITEM>.+</ITEM>",  # one after the other: see _items
     ),
     re.DOTALL,
 )

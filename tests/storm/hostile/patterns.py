@@ -151,7 +151,15 @@ def _is_ambiguous(repeat: Any, flags: int) -> bool:
                 return True
             if one[0] is op.BRANCH and _overlap(one[1][1], flags):
                 return True
+            if one[0] in _REPEATS and one[1][1] >= _MANY and _swallows(list(one[1][2]), body, body[at + 1 :], flags):
+                return True
     return False
+
+
+def _swallows(inner: Sequence[Node], body: Sequence[Node], rest: Sequence[Node], flags: int) -> bool:
+    """Whether a repeat takes what ends its round and begins the next one: then it may take any number of rounds."""
+    taken = _first(inner, flags)
+    return bool(taken & _first(rest, flags)) and bool(taken & _first(body, flags))
 
 
 def _overlap(branches: Sequence[Any], flags: int) -> bool:
@@ -236,6 +244,19 @@ def _first(body: Sequence[Node], flags: int) -> set[str]:
 
 
 # -- texts against them ------------------------------------------------------------------------------------------------
+
+
+def _grown(first: int, end: int, factor: float) -> Iterator[int]:  # lengths of texts, never money
+    """From ``first`` up to ``end``, each longer by that factor, and by one at least."""
+    length = first
+    while length < end:
+        yield length
+        length = max(length + 1, int(length * factor))
+
+
+# Near each other, for a pattern may take many times as long for each letter more: the first text that is too slow is
+# then a matter of seconds, and never one that would outlast the machine.
+LENGTHS: Final = (*_grown(8, 2_000, 1.12), *_grown(2_000, 100_000, 1.5), 100_000)
 
 
 def attacks(pattern: re.Pattern[Any]) -> Iterator[Callable[[int], Any]]:
