@@ -102,11 +102,19 @@ def f(a: int | None = None) -> int | None:
     return a
 class Seen(Protocol):
     def g(self) -> int: ...
-class Shown:
+class Shown(Exception):
+    def __init__(self) -> None:
+        super().__init__("words")
     def __repr__(self) -> str:
         return "a" + "b"
+def g(a, b):
+    for one, other in zip(a, b, strict=True):
+        h(max(one, other))
 '''
-    assert [one.change for one in places(source)] == ["return a -> return None"]
+    assert [one.change for one in places(source)] == [
+        *("return a -> return None", "super().__init__('words') -> pass"),
+        *("zip(a, b, strict=True) -> zip(b, a, strict=True)", "h(max(one, other)) -> pass"),
+    ]
 
 
 def test_each_operator_finds_its_place() -> None:
@@ -122,6 +130,7 @@ def test_each_operator_finds_its_place() -> None:
 def test_comments_parameters_and_limits_of_a_query_stay() -> None:
     """SQL is exchanged word by word: not in a comment, not $2, not a LIMIT."""
     text = "-- a = b\nWHERE 1 = a AND a <= $2 AND b = 'X' LIMIT 100"
+    assert exchanges("q", "ctid >= $1 ctid < $2") == []
     assert [(one.old, one.new) for one in exchanges("q", text)] == [
         *(("1", "2"), ("=", "<>"), ("AND", "OR"), ("<=", "<"), ("AND", "OR"), ("=", "<>"), ("'X'", "''")),
     ]

@@ -2,9 +2,10 @@
 
 A place is a node and an operator that fits it. Places are numbered in the order of the walk, so that the same source
 gives the same numbers. What cannot matter is left alone by rule and never by hand: annotations, docstrings, words for
-people (logs, errors, ``__repr__``), decorators, how long we are patient (``timeout=``) and how large a pool is. So are
-changes that no program survives and that prove nothing: a key in square brackets, the name of a query, the arguments of
-``isinstance`` the wrong way round.
+people (logs, errors, ``__repr__``), decorators, how long we are patient (``timeout=``), how large a pool is, and the
+``strict=`` of a zip, which is an assertion about our own lists. So are changes that no program survives and that prove
+nothing: a key in square brackets, the name of a query, the arguments of ``isinstance`` the wrong way round; and those
+of ``max`` and ``min``, which are the same either way.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _ARITHMETIC: Final[dict[type[ast.operator], type[ast.operator]]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
-_PATIENCE: Final = frozenset({"timeout", "command_timeout", "min_size", "max_size", "max_connections"})
+_NO_MATTER: Final = frozenset({"timeout", "command_timeout", "min_size", "max_size", "max_connections", "strict"})
+_NEVER_SWAPPED: Final = frozenset({"isinstance", "max", "min"})
 _NAMED_QUERY: Final = frozenset({"sql", "fetch", "fetchrow", "fetchval", "execute"})  # the first argument names it
 _UNSEEN_FUNCTIONS: Final = frozenset({"__repr__", "__str__"})
 _UNSEEN_NAMES: Final = frozenset({"__all__", "__slots__", "log"})
@@ -129,7 +131,7 @@ def _statement(node: ast.stmt, function: str, *, inside_function: bool) -> Itera
             for one in child.body:
                 yield from _statement(one, function, inside_function=inside_function)
         elif not (isinstance(node, ast.AnnAssign) and child is node.annotation):
-            for found, operator, replacement in _expressions(child, words=isinstance(node, ast.Raise)):
+            for found, operator, replacement in _expressions(child, words=_has_words(node)):
                 yield _Found(found, operator, replacement, where, node)
 
 
@@ -161,6 +163,12 @@ def _unseen(node: ast.stmt) -> bool:
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Compare) and ast.unparse(node.test.left) == "__name__"
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.Assert))
+
+
+def _has_words(node: ast.stmt) -> bool:
+    """An error that is raised, or that makes itself of a text."""
+    made = isinstance(node, ast.Expr) and ast.unparse(node.value).startswith("super().__init__(")
+    return isinstance(node, ast.Raise) or made
 
 
 def _is_log(node: ast.expr) -> bool:
@@ -198,7 +206,7 @@ def _expressions(node: ast.AST, *, words: bool = False) -> Iterator[tuple[ast.AS
     for operator, replacement in _fitting(node, words):
         yield node, operator, replacement
     for child in ast.iter_child_nodes(node):
-        if isinstance(node, ast.keyword) and node.arg in _PATIENCE:
+        if isinstance(node, ast.keyword) and node.arg in _NO_MATTER:
             return
         if isinstance(node, ast.Call) and child is node.func and isinstance(child, ast.Name):
             continue
@@ -251,7 +259,7 @@ def _swapped(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
     if (
         len(pair) < 2
         or any(isinstance(one, ast.Starred) for one in node.args)
-        or ast.unparse(node.func) == "isinstance"
+        or ast.unparse(node.func) in _NEVER_SWAPPED
     ):
         return
     if ast.dump(pair[0]) != ast.dump(pair[1]):
