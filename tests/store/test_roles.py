@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -13,9 +11,9 @@ import pytest
 from gateway.store.engine import Engine, StoreUnavailable, sql
 from gateway.store.resealing import PLACES
 from tests.house.test_tidy import queries
+from tests.store.conftest import Roles
 from tests.store.kit import line, open_gateway
 from tests.world.postgres import Server, execute
-from tests.world.processes import run_apart
 
 # What only the owner runs while migrating (DO blocks and DDL cannot be explained), and what only the sealing role may.
 OWNERS = frozenset(
@@ -48,51 +46,6 @@ FORBIDDEN = (
 )
 
 
-@dataclass(frozen=True, repr=False)
-class Roles:
-    """A migrated database as three people see it."""
-
-    owner: str
-    gateway: str
-    auditor: str
-    names: tuple[str, str]
-
-
-@pytest.fixture
-def roles(postgres: Server, database: str) -> Iterator[Roles]:
-    """Two login roles on the server, granted by the code of `gateway migrate`."""
-    names = (f"gate way-{secrets.token_hex(4)}", f"auditor_{secrets.token_hex(4)}")
-    password = secrets.token_urlsafe(12)
-    for name in names:
-        run_apart(execute(postgres.dsn(), f"CREATE ROLE \"{name}\" LOGIN PASSWORD '{password}'"))
-    run_apart(_grant(database, *names))
-    parts = urlsplit(database)
-    place = parts.netloc.rpartition("@")[2]
-    gateway, auditor = (
-        urlunsplit(parts._replace(netloc=f"{name.replace(' ', '%20')}:{password}@{place}")) for name in names
-    )
-    yield Roles(database, gateway, auditor, names)
-    for name in names:
-        run_apart(execute(database, f'DROP OWNED BY "{name}"'))
-        run_apart(execute(postgres.dsn(), f'DROP ROLE "{name}"'))
-
-
-async def _grant(dsn: str, gateway: str, auditor: str) -> None:
-    engine = await Engine.open(dsn, max_connections=2)
-    try:
-        await engine.grant(gateway_role=gateway, auditor_role=auditor)
-        await engine.grant(gateway_role=gateway, auditor_role=auditor)  # repeating it changes nothing
-    finally:
-        await engine.close()
-
-
-@pytest.fixture
-async def as_gateway(roles: Roles) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(roles.gateway)
-    yield connection
-    await connection.close()
-
-
 async def test_the_gateway_s_role_does_the_whole_job(roles: Roles) -> None:
     """Take, judge, pay, fail, order again, count: the real store as the role, and its books close."""
     async with open_gateway(roles.gateway) as gateway:
@@ -106,7 +59,7 @@ async def test_the_gateway_s_role_does_the_whole_job(roles: Roles) -> None:
         await gateway.watch.count()
         assert sum((await gateway.buckets()).values()) == 3
         assert [line_no for line_no, *_ in await gateway.outcomes()]
-        assert not await gateway.store.engine.may_change_history()
+        assert await gateway.store.engine.rights_beyond_paying() == []
 
 
 async def test_every_query_is_within_the_gateway_s_rights(as_gateway: asyncpg.Connection) -> None:
@@ -154,10 +107,10 @@ async def test_a_role_that_nothing_binds_is_not_granted_anything(roles: Roles) -
     """A role that is not there or that no grant binds: an error, not a false sense of safety."""
     engine = await Engine.open(roles.owner, max_connections=2)
     try:
-        assert await engine.may_change_history()
+        assert await engine.rights_beyond_paying() == ["a superuser or an owner of the books, or a member of one"]
         with pytest.raises(StoreUnavailable, match="there is no role"):
             await engine.grant(gateway_role="nobody_here", auditor_role=None)
-        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
+        with pytest.raises(StoreUnavailable, match="superuser or an owner of the books, or a member of one"):
             await engine.grant(gateway_role="postgres", auditor_role=None)
     finally:
         await engine.close()
@@ -173,8 +126,8 @@ async def test_a_role_that_owns_what_the_books_lie_in_is_not_granted_anything(
     await execute(roles.owner, f'ALTER {what} "{name}" OWNER TO "{gateway}"')
     owner, bound = [await Engine.open(dsn, max_connections=1) for dsn in (roles.owner, roles.gateway)]
     try:
-        assert await bound.may_change_history()
-        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
+        assert await bound.rights_beyond_paying()
+        with pytest.raises(StoreUnavailable, match="superuser or an owner of the books, or a member of one"):
             await owner.grant(gateway_role=gateway)
     finally:
         await owner.close()
@@ -191,12 +144,70 @@ async def test_a_role_that_the_server_itself_lets_write_is_not_granted_anything(
     await execute(postgres.dsn(), f'GRANT {mighty} TO "{gateway}"')
     owner, bound = [await Engine.open(dsn, max_connections=1) for dsn in (roles.owner, roles.gateway)]
     try:
-        assert await bound.may_change_history()
-        with pytest.raises(StoreUnavailable, match="superuser or an owner"):
+        assert await bound.rights_beyond_paying()
+        with pytest.raises(StoreUnavailable, match="superuser or an owner of the books, or a member of one"):
             await owner.grant(gateway_role=gateway)
     finally:
         await owner.close()
         await bound.close()
+
+
+@pytest.mark.parametrize("how", ["INHERIT TRUE", "INHERIT FALSE"])
+async def test_a_member_of_a_superuser_is_not_granted_anything(postgres: Server, roles: Roles, how: str) -> None:
+    """Whoever may become a superuser by SET ROLE, be it through a role between, is bound by no grant."""
+    gateway, _ = roles.names
+    mighty, between = f"mighty_{secrets.token_hex(4)}", f"between_{secrets.token_hex(4)}"
+    await execute(postgres.dsn(), f"CREATE ROLE {mighty} SUPERUSER")
+    await execute(postgres.dsn(), f"CREATE ROLE {between}")
+    await execute(postgres.dsn(), f"GRANT {mighty} TO {between} WITH {how}")
+    await execute(postgres.dsn(), f'GRANT {between} TO "{gateway}" WITH {how}')
+    owner, bound = [await Engine.open(dsn, max_connections=1) for dsn in (roles.owner, roles.gateway)]
+    try:
+        assert await bound.rights_beyond_paying() == ["a superuser or an owner of the books, or a member of one"]
+        with pytest.raises(StoreUnavailable, match="or a member of one"):
+            await owner.grant(gateway_role=gateway)
+    finally:
+        await owner.close()
+        await bound.close()
+        await execute(postgres.dsn(), f"DROP ROLE {between}")
+        await execute(postgres.dsn(), f"DROP ROLE {mighty}")
+
+
+BEYOND = (
+    ("GRANT UPDATE ON payouts TO PUBLIC", ["UPDATE ON payouts"]),
+    ("GRANT UPDATE (amount_fen, sealed) ON payouts TO PUBLIC", ["UPDATE (amount_fen, sealed) ON payouts"]),
+    ("GRANT ALL ON evidence TO PUBLIC", [f"{what} ON evidence" for what in ("DELETE", "MAINTAIN", "REFERENCES")]),
+    ("GRANT UPDATE (outcome) ON orders TO {role}", ["UPDATE (outcome) ON orders"]),
+    ("GRANT UPDATE ON batch_parts TO {other}", ["UPDATE ON batch_parts"]),
+    ("GRANT DELETE ON callback_events TO {other}", ["DELETE ON callback_events"]),
+    ("GRANT TRUNCATE ON leases TO {role}", ["TRUNCATE ON leases"]),
+    ("GRANT UPDATE ON history TO PUBLIC", ["UPDATE ON history"]),
+    ("GRANT INSERT ON schema_migrations TO PUBLIC", ["INSERT ON schema_migrations"]),
+    ("GRANT UPDATE ON SEQUENCE orders_order_no_seq TO PUBLIC", ["USAGE or UPDATE ON orders_order_no_seq"]),
+    ("GRANT CREATE ON SCHEMA public TO PUBLIC", ["CREATE ON SCHEMA"]),
+    ('GRANT CREATE ON DATABASE "{database}" TO {role}', ["CREATE ON DATABASE"]),
+    ("GRANT SET ON PARAMETER session_replication_role TO {role}", ["SET session_replication_role"]),
+)
+
+
+@pytest.mark.parametrize(("grant", "found"), BEYOND)
+async def test_whatever_the_role_may_do_beyond_paying_is_found(
+    postgres: Server, roles: Roles, grant: str, found: list[str]
+) -> None:
+    """Granted to it, to everybody, or to a role it is a member of without inheriting: each right is named."""
+    gateway, _ = roles.names
+    other, database = f"other_{secrets.token_hex(4)}", urlsplit(roles.owner).path.strip("/")
+    await execute(postgres.dsn(), f"CREATE ROLE {other}")
+    await execute(postgres.dsn(), f'GRANT {other} TO "{gateway}" WITH INHERIT FALSE')
+    bound = await Engine.open(roles.gateway, max_connections=1)
+    try:
+        assert await bound.rights_beyond_paying() == []
+        await execute(roles.owner, grant.format(role=f'"{gateway}"', other=other, database=database))
+        assert (await bound.rights_beyond_paying())[: len(found)] == found
+    finally:
+        await bound.close()
+        await execute(roles.owner, f"DROP OWNED BY {other}")
+        await execute(postgres.dsn(), f"DROP ROLE {other}")
 
 
 async def test_the_owner_s_reach_shows_that_the_refusals_are_the_role_s(roles: Roles) -> None:
