@@ -208,7 +208,7 @@ class App:
                 mended = {bank.name: bank.configuration for bank in banks.values() if bank.configuration is not None}
                 lifted = await store.pauses.resume_mended(mended)
                 paused = await store.pauses.paused()
-                unbound = await store.engine.may_change_history()
+                beyond = await store.engine.rights_beyond_paying()
             except (StoreUnavailable, OSError) as error:
                 self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
                 try:
@@ -221,8 +221,12 @@ class App:
                 log.warning("pause lifted: its configuration has changed", bank=bank)
             for bank, reason in paused.items():
                 log.error("bank still paused", bank=bank, reason=reason)
-            if unbound:
-                log.warning("the database role may change history: use one of `gateway migrate --gateway-role`")
+            if beyond:
+                log.warning(
+                    "the database role may do more than paying needs: use one of `gateway migrate --gateway-role`",
+                    reason=beyond,
+                    count=len(beyond),
+                )
             self._fault("database", None)
             self._store = store
             return store

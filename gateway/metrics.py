@@ -131,7 +131,7 @@ SETTLE_SECONDS = Histogram(
 
 CONFLICTS = Counter(
     "payout_conflicts_total",
-    "Payouts frozen because a bank contradicted itself or credited another amount.",
+    "Payouts frozen: a bank contradicted itself or credited another amount, or a line was to pay what nobody approved.",
     ("bank",),
     registry=REGISTRY,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -165,11 +166,14 @@ class Engine:
                 f"PostgreSQL {LEAST_SERVER_VERSION // 10_000} is needed; this is {version // 10_000}"
             )
 
-    async def may_change_history(self) -> bool:
-        """Whether the role we run as could rewrite the books; in production it must not."""
+    async def rights_beyond_paying(self) -> list[str]:
+        """What the role we run as may do to the books beyond what ``grant`` gives a gateway: nothing, in production."""
         async with self.connection() as connection:
-            ordinary = await connection.fetchval(sql("role_is_ordinary"), None)
-            return not ordinary or bool(await connection.fetchval(sql("may_write_history")))
+            if not await connection.fetchval(sql("role_is_ordinary"), None):
+                return ["a superuser or an owner of the books, or a member of one"]
+            given = await connection.fetch(sql("paying_rights"))
+            columns = [[row[name] for row in given] for name in ("privilege", "table_name", "column_name")]
+            return [row["beyond"] for row in await connection.fetch(sql("rights_beyond"), *columns)]
 
     async def grant(
         self, *, gateway_role: str | None = None, auditor_role: str | None = None, sealing_role: str | None = None
@@ -187,8 +191,11 @@ class Engine:
                 if not await connection.fetchval(sql("role_exists"), role):
                     raise StoreUnavailable(f"there is no role {role}: CREATE ROLE it first, with its password")
                 if not await connection.fetchval(sql("role_is_ordinary"), role):
-                    raise StoreUnavailable(f"{role} is a superuser or an owner of the books: no grant would bind it")
-                await connection.execute(sql("name_role"), role)
+                    raise StoreUnavailable(
+                        f"{role} is a superuser or an owner of the books, or a member of one: no grant would bind it"
+                    )
+                rights = [dict(row) for row in await connection.fetch(sql("paying_rights"))]
+                await connection.execute(sql("name_role"), role, json.dumps(rights))
                 for name in grants:
                     await connection.execute(sql(name))
 

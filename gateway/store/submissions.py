@@ -103,16 +103,19 @@ class Submissions:
         async with self._engine.connection() as connection:
             return tuple(row[0] for row in await connection.fetch(sql("sent_references"), submission_id))
 
-    async def set_frozen_aside(self, claim: Claim, at: dt.datetime) -> int:
+    async def set_frozen_aside(self, claim: Claim, at: dt.datetime, unapproved: Sequence[int] = ()) -> int:
         """Retire a claimed, unsent submission that holds frozen payouts: the others get new bytes, the frozen wait.
 
-        Returns how many lines wait. Their submission is due in a year: a person's decision brings them back.
+        ``unapproved`` are payouts to freeze first: lines in it pay what nobody approved. Returns how many lines wait.
+        Their submission is due in a year: a person's decision brings them back.
         """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
             row = await connection.fetchrow(sql("lock_claimed"), claim.submission_id, claim.fence)
             if row is None:
                 raise Fenced
+            if unapproved:
+                await connection.fetch(sql("freeze_payouts"), list(unapproved), at)
             frozen = [r["payout_id"] for r in await connection.fetch(sql("frozen_in_submission"), claim.submission_id)]
             if not frozen:
                 return 0
@@ -125,7 +128,10 @@ class Submissions:
                 sql("rebind_attempts"), claim.submission_id, aside, [line["reference"] for line in lines]
             )
             await retire_unsent(connection, claim.submission_id, at)
-            ledger.add(claim.batch_no, at, "SET_ASIDE", {"submission": claim.submission_id, "lines": len(lines)})
+            body: dict[str, object] = {"submission": claim.submission_id, "lines": len(lines)}
+            if unapproved:  # by their whole numbers: they may be of any batch
+                body["unapproved"] = sorted(unapproved)
+            ledger.add(claim.batch_no, at, "SET_ASIDE", body)
             await ledger.write(connection)
             return len(lines)
 

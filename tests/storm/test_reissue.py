@@ -100,20 +100,20 @@ def _alert_test(told: Told) -> dict[str, Any]:
 def test_a_broken_build_is_found(world: World, bug: Patch) -> None:
     """A build that re-issues in doubt, and one in which a late success is a success, go wrong soon.
 
-    The latter one's second live attempt is refused by the schema itself, where the payout has one already.
+    The schema itself refuses a further attempt after none that failed, and a failure that becomes a success.
     """
     with pytest.MonkeyPatch.context() as patch:
         bug(patch)
-        with pytest.raises((Violation, asyncpg.UniqueViolationError)) as found:
+        with pytest.raises((Violation, asyncpg.UniqueViolationError, asyncpg.RestrictViolationError)) as found:
             for number in range(CONTROL_SEEDS):
                 Programme(scale.SEED + number).play()
     scale.figure("R20 control", build=bug.__name__, found_in_seed=number + 1, violation=str(found.value)[:200])
 
 
-def test_a_late_success_that_overwrites_its_failure_is_a_violation(world: World) -> None:
-    """Also where no further attempt exists whose uniqueness would stop it: what has failed stays failed."""
+def test_a_late_success_that_overwrites_its_failure_is_refused(world: World) -> None:
+    """Also where no further attempt exists whose uniqueness would stop it: the schema keeps what has failed failed."""
     play(late_success)
     with pytest.MonkeyPatch.context() as patch:
         late_success_overwrites_failed(patch)
-        with pytest.raises(Violation, match="was known to be REJECTED and is CREDITED"):
+        with pytest.raises(asyncpg.RestrictViolationError, match="a settled attempt is not undone"):
             play(late_success)

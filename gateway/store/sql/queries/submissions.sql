@@ -41,9 +41,10 @@ WHERE submission_id = $1 AND fence = $3 AND lease_owner = $4;
 UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_id = $1 AND fence = $2;
 
 -- name: lines_to_render
--- What the bank must be told of each line, in order; frozen lines are marked.
+-- What the bank must be told of each line, in order; marked are frozen lines, and those that pay what nobody approved.
 SELECT a.seq, a.reference, a.amount_fen, a.payout_id, a.attempt_no, coalesce(a.sealed, p.sealed) AS sealed,
        CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period,
+       p.amount_fen <> a.amount_fen OR p.cancelled_at IS NOT NULL AS unapproved,
        EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = p.payout_id) AS frozen
 FROM attempts a JOIN payouts p USING (payout_id)
 WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
@@ -68,12 +69,17 @@ WHERE submission_id = $1 AND fence = $2 AND state = 'PLANNED' AND lines = $9;
 
 -- name: write_sending
 -- The point of no return, on paper first: committed before the wire is touched, by the holder of the lease only.
+-- What has travelled travels again only while nothing is known of any line in it, whoever says that it is deferred.
 UPDATE submissions
 SET state = 'SENDING', transmissions = transmissions + 1,
     sent_at = greatest($3, sent_at + interval '1 millisecond'), silent_at = $4, ended_at = NULL, acknowledged_at = NULL, probe_at = NULL, probes = 0,
     watch_until = $5, acknowledgement_due_at = $6
 WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()
   AND NOT EXISTS (SELECT 1 FROM banks b WHERE b.bank = submissions.bank AND b.paused_at IS NOT NULL)
+  AND (transmissions = 0
+       OR NOT EXISTS (SELECT 1 FROM attempts a
+                      WHERE a.submission_id = $1 AND a.state IS NOT NULL
+                        AND NOT (a.state = 'REJECTED' AND coalesce(a.bank_code, '') LIKE 'LOCAL:%')))
 RETURNING bank, sent_at;
 
 -- name: frozen_in_submission
