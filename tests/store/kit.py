@@ -38,6 +38,7 @@ __all__ = [
     "Script",
     "ToyBank",
     "ToyWire",
+    "expire",
     "hang_up",
     "line",
     "open_gateway",
@@ -50,7 +51,9 @@ START = dt.datetime(2026, 11, 24, 10, 0, tzinfo=SHANGHAI)
 ISSUER = "659999-finance"
 BATCH = "659999-XJ-NY-01-2026-0001"
 BANK_NO = "402881000015"
-PATIENT_SECONDS = 120  # a lease where leases are not the matter: a crowded machine stands still for longer than two
+# No lease ends by itself in a test: a crowded machine stands still for longer than any lease that a test could wait
+# out, and a gateway that stood still sends nothing. Where a lease has to be over, ``expire`` ends it.
+PATIENT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +242,18 @@ class Gateway:
         return self.bank.sent[submission].references[seq - 1]
 
 
+async def expire(gateway: Gateway) -> None:
+    """The lease of every submission is over, as if its process had stood still."""
+    async with gateway.store.engine.connection() as connection:
+        await connection.execute("UPDATE submissions SET lease_until = clock_timestamp() - interval '1 second'")
+
+
 class _NoPublisher:
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         return None
 
 
-def config_of(dsn: str, lease_seconds: int = 2) -> Config:
+def config_of(dsn: str, lease_seconds: int = PATIENT_SECONDS) -> Config:
     return Config.model_validate(
         {
             "base": DATA,
@@ -324,7 +333,9 @@ def assemble(
 
 
 @asynccontextmanager
-async def open_gateway(dsn: str, *, lease_seconds: int = 2, **capabilities: Any) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    dsn: str, *, lease_seconds: int = PATIENT_SECONDS, **capabilities: Any
+) -> AsyncIterator[Gateway]:
     """A gateway over a migrated database, at ten in the morning of Tuesday 24 November 2026."""
     config = config_of(dsn, lease_seconds)
     engine = await Engine.open(dsn, max_connections=6)

@@ -15,13 +15,13 @@ from gateway.store.store import Store
 from gateway.store.submissions import Claim, Fenced, claim_of
 from gateway.verify import Verify
 from tests.store import kit
-from tests.store.kit import Gateway
+from tests.store.kit import Gateway, expire
 from tests.store.test_payment import credited, rejected
 
 
 def second(gateway: Gateway, owner: str = "second") -> Store:
     """The store as another process has it."""
-    return Store(gateway.store.engine, owner, 2)
+    return Store(gateway.store.engine, owner, gateway.config.timing.lease_seconds)
 
 
 def other_dispatch(gateway: Gateway) -> Dispatch:
@@ -36,16 +36,6 @@ async def rendered(gateway: Gateway, count: int = 1) -> None:
     await gateway.fund(f"{count * 100}.00")
     await gateway.judge()
     await gateway.cut_and_render()
-
-
-async def sql(gateway: Gateway, text: str) -> None:
-    async with gateway.store.engine.connection() as connection:
-        await connection.execute(text)
-
-
-async def expire(gateway: Gateway) -> None:
-    """Every lease is over, as if its process had stood still."""
-    await sql(gateway, "UPDATE submissions SET lease_until = clock_timestamp() - interval '1 second'")
 
 
 async def claim_to_send(gateway: Gateway, store: Store | None = None) -> Claim:

@@ -22,8 +22,8 @@ from gateway.store.engine import sql as named
 from gateway.store.limits import NoTurn, Pace, take_submit_turn
 from gateway.store.store import Store
 from tests.store import kit
-from tests.store.kit import Gateway
-from tests.store.test_fencing import expire, other_dispatch, second
+from tests.store.kit import Gateway, expire
+from tests.store.test_fencing import other_dispatch, second
 from tests.store.test_payment import credited
 
 
@@ -203,8 +203,8 @@ async def test_two_submissions_are_an_interval_apart_in_all_processes_together(d
 
 
 async def test_a_bank_with_an_interval_leaves_its_other_work_and_other_banks_alone(database: str) -> None:
-    """While a turn is a minute away, sending returns at once, and rendering, asking and collecting go on."""
-    async with open_judged(database, 3, max_lines=1, submit_interval_milliseconds=60_000) as gateway:
+    """While a turn is ten minutes away, sending returns at once, and rendering, asking and collecting go on."""
+    async with open_judged(database, 3, max_lines=1, submit_interval_milliseconds=600_000) as gateway:
         await gateway.cut_and_render()
         assert await gateway.dispatch.send(gateway.entry)
         async with asyncio.timeout(1):
@@ -217,7 +217,7 @@ async def test_a_bank_with_an_interval_leaves_its_other_work_and_other_banks_alo
 
 async def test_what_gets_no_turn_stays_rendered_and_is_not_held(database: str) -> None:
     """No turn, no trace: neither a claim, nor a transmission, nor an event of the history."""
-    async with open_judged(database, 2, max_lines=1, submit_interval_milliseconds=60_000) as gateway:
+    async with open_judged(database, 2, max_lines=1, submit_interval_milliseconds=600_000) as gateway:
         await gateway.cut_and_render()
         first = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 2)
         for row in first:
@@ -266,7 +266,7 @@ async def test_a_bank_without_an_interval_takes_no_turns(gateway: Gateway) -> No
 async def sending(gateway: Gateway, pace: Pace, engine: Engine | None = None) -> Claim:
     """One process: claim, and commit SENDING within the pace."""
     now = gateway.clock.now()
-    store = Store(engine or gateway.store.engine, "racer", 2)
+    store = Store(engine or gateway.store.engine, "racer", gateway.config.timing.lease_seconds)
     claim = claim_of((await store.submissions.claim_to_send("rcc_file", now, 1))[0])
     await store.submissions.write_sending(claim, now, now + dt.timedelta(days=1), now, pace=pace)
     return claim

@@ -111,7 +111,7 @@ async def test_a_fenced_relay_marks_nothing(gateway: Gateway) -> None:
     """A relay that stood still while publishing has lost its lane: the new holder publishes again and marks."""
     await gateway.pay(1)
     await gateway.answer(credited(gateway, 1))
-    other = Store(gateway.store.engine, "second", 2)
+    other = Store(gateway.store.engine, "second", gateway.config.timing.lease_seconds)
     topic = Topic()
 
     class Slow(Topic):

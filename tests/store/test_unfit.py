@@ -8,8 +8,8 @@ import datetime as dt
 from adapters.contract import Evidence, Proof, Rendered
 from gateway.verify import Verify
 from tests.store import kit
-from tests.store.kit import Gateway
-from tests.store.test_fencing import expire, other_dispatch, second, state
+from tests.store.kit import Gateway, expire
+from tests.store.test_fencing import other_dispatch, second, state
 from tests.store.test_payment import credited
 from tests.store.test_statements import TODAY, entry
 from tests.store.test_statements import state as stated

@@ -13,7 +13,7 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,7 @@ class Neighbours(Street):
     directory: Path
     black: str = ""
     build: str = "gateway"
+    patience: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: PATIENT)  # the gateway's
     sent: dict[str, float] = field(default_factory=dict)  # list -> real unix seconds, never money
     lines: dict[tuple[str, int], str] = field(default_factory=dict)  # list, line -> bank
 
@@ -85,7 +86,7 @@ class Neighbours(Street):
             module=self.build,
             bank=PUNCTUAL,
             faults=Faults({self.black: silent}, {}) if by_rates else NO_FAULTS,
-            gateway=PATIENT,
+            gateway=self.patience,
             broker="best" if FULL else "embedded",
         )
 

@@ -12,11 +12,16 @@ from tests.world.world import World
 
 LOOK_SECONDS = 0.5
 FIFTH = 0.2  # of a run, never money
+LEAST_LOOKS = 3  # in a fifth: of fewer the median is a single look's word
 FINISHED = ("credited", "failed", "refused")
 
 
 class Stuck(Exception):
     """The run made no headway, or its gateway ended."""
+
+
+class Blurred(Exception):
+    """The run was too fast for the looks, or they were too slow: nothing can be said of its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,7 @@ class Soak:
     @property
     def medians(self) -> tuple[float, float]:
         """Resident MB in the fifth after warming up, and in the last fifth: medians, so that no single look decides."""
-        fifths = (self._between(self.warm, self.warm + FIFTH), self._between(1 - FIFTH, 1))
-        early, late = (statistics.median(look.megabytes for look in looks) for looks in fifths)
+        early, late = (statistics.median(look.megabytes for look in self._fifth(at)) for at in (self.warm, 1 - FIFTH))
         return early, late
 
     @property
@@ -54,6 +58,12 @@ class Soak:
         """The series that came to be after the warm-up."""
         known = _seen(self._between(0, self.warm + FIFTH))
         return _seen(self.looks) - known
+
+    def _fifth(self, begin: float) -> list[Look]:  # of the run, never money
+        looks = self._between(begin, begin + FIFTH)
+        if len(looks) < LEAST_LOOKS:
+            raise Blurred(f"{len(looks)} of {len(self.looks)} looks in the fifth from {begin:.0%} on")
+        return looks
 
     def _between(self, begin: float, end: float) -> list[Look]:
         return [look for look in self.looks if begin * self.payouts <= look.done <= end * self.payouts]

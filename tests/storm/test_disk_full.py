@@ -29,7 +29,7 @@ from gateway import log as logging
 from gateway.app import App, Parts
 from gateway.dispatch import Dispatch
 from gateway.loop import Loop
-from tests.store.kit import Gateway, line
+from tests.store.kit import Gateway, expire, line
 from tests.storm.broken import sends_anyway
 from tests.storm.broken.sends_anyway import begin_anyway
 from tests.storm.scale import FULL, figure
@@ -76,7 +76,7 @@ async def test_nothing_is_sent_after_a_failed_commit_and_all_of_it_afterwards(ga
     for _ in range(2):
         with pytest.raises((asyncpg.DiskFullError, asyncpg.PostgresIOError)):
             await gateway.send()
-        await asyncio.sleep(gateway.config.timing.lease_seconds)  # the claim of the turn that failed
+        await expire(gateway)  # the claim of the turn that failed
     assert gateway.bank.sent == []
     app = App(gateway.config, Parts.__new__(Parts))
     with pytest.raises(Exception, match="refuses to write"):
@@ -115,7 +115,7 @@ async def test_a_full_disk_is_no_fault_of_the_list_or_the_submission_that_met_it
     with pytest.raises(asyncpg.DiskFullError):
         await getattr(gateway, step)()
     await _run(gateway, f"DROP TRIGGER refuse_commit ON {table}")
-    await asyncio.sleep(gateway.config.timing.lease_seconds)
+    await expire(gateway)
     await gateway.judge()
     await gateway.send()
     assert [len(sent.references) for sent in gateway.bank.sent] == [2]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pytest
 
 from gateway.store import engine
@@ -30,6 +31,7 @@ from tests.world.processes import run_apart
 CALLS: Final = ("sendto", "recvfrom", "pwrite64", "pwritev", "write", "fdatasync", "fsync")
 LINES: Final = size(12, 500)
 SIDE_BY_SIDE: Final = size(2, 4)
+RELOAD_SECONDS: Final = 60
 OFF: Final = ({"fsync": "off"}, {"synchronous_commit": "off"}, {"full_page_writes": "off"})
 
 
@@ -91,21 +93,34 @@ async def test_durability_turned_off_under_a_running_gateway_is_found_and_nothin
         opened = await Engine.open(server.dsn("template"), max_connections=2)
         try:
             await opened.ping()
-            await _reload(server, "ALTER SYSTEM SET fsync = off")
+            await _reload(server, "off", "ALTER SYSTEM SET fsync = off")
             with pytest.raises(StoreUnavailable, match="fsync=off"):
                 await opened.ping()
             with pytest.raises(StoreUnavailable, match="fsync=off"):
                 await opened.execute("ensure_banks", ["rcc_file"])
-            await _reload(server, "ALTER SYSTEM RESET fsync")
+            await _reload(server, "on", "ALTER SYSTEM RESET fsync")
             await opened.ping()
         finally:
             await opened.close()
 
 
-async def _reload(server: EmbeddedPostgres, statement: str) -> None:
+async def _reload(server: EmbeddedPostgres, fsync: str, statement: str) -> None:
+    """Change the setting, and wait until it is the postmaster's, who passes the signal on before letting anybody in:
+    a connection that is older than the one which sees the new value reads it before its own next statement."""
     await execute(server.dsn(), statement)
     await execute(server.dsn(), "SELECT pg_reload_conf()")
-    await asyncio.sleep(0.5)  # the postmaster hands the signal on
+    async with asyncio.timeout(RELOAD_SECONDS):
+        while await _setting(server, "fsync") != fsync:
+            await asyncio.sleep(0.05)
+
+
+async def _setting(server: EmbeddedPostgres, name: str) -> str:
+    """As a new connection has it."""
+    connection = await asyncpg.connect(server.dsn(), timeout=10)
+    try:
+        return str(await connection.fetchval("SELECT current_setting($1)", name))
+    finally:
+        await connection.close()
 
 
 class _running:  # noqa: N801 - reads as what it is

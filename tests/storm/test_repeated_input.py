@@ -182,7 +182,7 @@ class Play:
 
 
 async def storm(database: str, kafka: Kafka) -> Verdict:
-    async with open_gateway(database, lease_seconds=kit.PATIENT_SECONDS) as gateway:
+    async with open_gateway(database) as gateway:
         play, before = Play(gateway, kafka), counted()
         await play.lists()
         await play.orders()

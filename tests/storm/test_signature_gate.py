@@ -16,7 +16,7 @@ from gateway.config import KafkaSection
 from schemas import codec
 from schemas.v1 import Kind
 from tests.conftest import Kafka
-from tests.store.kit import PATIENT_SECONDS, Gateway, open_gateway
+from tests.store.kit import Gateway, open_gateway
 from tests.storm.contents import contents
 from tests.storm.gate.doorway import Doorway, Letter, counted
 from tests.storm.gate.drafts import Keys, as_bytes, prepare
@@ -36,7 +36,7 @@ WIDE = {"max_record_bytes": 1_000_000, "session_timeout_seconds": 30}
 @pytest.fixture
 async def patient(database: str) -> AsyncIterator[Gateway]:
     """A gateway that sends also where the machine stands still."""
-    async with open_gateway(database, lease_seconds=PATIENT_SECONDS) as opened:
+    async with open_gateway(database) as opened:
         yield opened
 
 
@@ -166,7 +166,7 @@ async def _through(database: str, expected: set[str]) -> Verdict:
     drafts = drafted(KINDS if FULL else KINDS[:1], every_order=FULL)
     if not FULL:
         drafts = [one for number, one in enumerate(drafts) if one[0].name in expected or number % 12 == 0]
-    async with open_gateway(database, lease_seconds=PATIENT_SECONDS) as gateway:
+    async with open_gateway(database) as gateway:
         facts = KafkaSection(bootstrap_servers="127.0.0.1:1", **WIDE)
         return await besiege(gateway, facts, drafts, Doorway.hand)
 

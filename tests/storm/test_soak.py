@@ -10,13 +10,14 @@ import pytest
 
 from tests.bench.__main__ import counters, plan_of
 from tests.storm.scale import FULL, figure, size
-from tests.storm.soak import Look, Soak, follow
+from tests.storm.soak import Blurred, Look, Soak, follow
 from tests.world.processes import Child, python_module
 from tests.world.world import World
 
 PAYOUTS = size(2_000, 1_000_000)
 LINES_PER_BATCH = size(100, 10_000)
-LIST_EVERY_SECONDS = size(30, 0)  # business: in the slice lists come one by one, so that the first end early
+# Business: in the slice lists come one by one, a second apart, so that each fifth of the run lasts for several looks.
+LIST_EVERY_SECONDS = size(120, 0)
 SCALE = size(120, 30)  # a million in the opening hours of one day
 PATIENCE_SECONDS = size(240, 900)
 # A share, never money. A process of a few seconds has not found its size yet, but a leak is larger than that.
@@ -89,6 +90,15 @@ def test_one_look_at_a_bad_moment_is_no_drift() -> None:
     """Medians: what is given back does not count, what stays does."""
     assert looks(50, 80, 100, 100, 100, 100, 100, 100, 100, 300, 100).drift == pytest.approx(0)
     assert looks(50, 80, 100, 100, 100, 100, 100, 100, 110, 110, 110).drift == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("begin", [2, 8])
+def test_a_fifth_that_was_hardly_seen_is_said_to_be_blurred(begin: int) -> None:
+    """A run that jumps over a fifth between two looks has neither drift nor none: too little was seen."""
+    soak = looks(*[100] * 11)
+    soak.looks = [look for look in soak.looks if not begin < look.done <= begin + 2]
+    with pytest.raises(Blurred, match=f"1 of 9 looks in the fifth from {begin * 10}%"):
+        _ = soak.drift
 
 
 def test_a_series_born_late_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 import io
@@ -21,8 +22,8 @@ from tests.world.faults import BREACHES, BREAKS_WORD, HONEST, PARTS, broken_word
 from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan, fresh_directory, point_to_latest
 from tests.world.processes import Child, birth
-from tests.world.run import Snapshot, random_moments
-from tests.world.world import merged, parse_metrics
+from tests.world.run import Run, Snapshot, random_moments
+from tests.world.world import World, merged, parse_metrics
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.timezone(dt.timedelta(hours=8)))
 RESTED = Snapshot(
@@ -84,6 +85,38 @@ def test_kills_fall_at_the_seeds_moments() -> None:
     assert moments == random_moments(3, 20, 1.0, 30.0) == sorted(moments)
     assert moments != random_moments(4, 20, 1.0, 30.0)
     assert 1.0 <= moments[0] < moments[-1] <= 30.0
+
+
+class Mortal(World):
+    """A world of one gateway that says whether it lives."""
+
+    def __init__(self) -> None:
+        self.living = True
+        self.children = {"gateway": Child("gateway", [], Path())}
+
+    def everybody(self) -> dict[str, Child]:
+        return {}
+
+    def kill_gateway(self) -> None:
+        self.living = False
+
+    def start_gateway(self) -> None:
+        assert not self.living
+        self.living = True
+
+
+async def test_a_limit_never_leaves_a_gateway_that_was_killed_dead() -> None:
+    """The time is over between a kill and its restart: the restart is made up for at once, and the run ends."""
+    world = Mortal()
+
+    class Open(Run):
+        async def look(self) -> Snapshot:
+            return dataclasses.replace(RESTED, open=None)
+
+    run = Open(world, kill_at=[0.0], limit_seconds=0.1, restart_after=60)
+    async with asyncio.timeout(30):
+        assert not await run.to_rest()
+    assert (run.kills, world.living) == (1, True)
 
 
 def test_progress_counts_what_happened() -> None:

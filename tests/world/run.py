@@ -140,8 +140,10 @@ class Run:
     async def _start_again(self) -> None:
         self.world.kill_gateway()
         self.kills += 1
-        await asyncio.sleep(self.restart_after)
-        self.world.start_gateway()
+        try:
+            await asyncio.sleep(self.restart_after)
+        finally:  # a run whose time is over meanwhile does not leave a dead gateway to whoever looks at the world next
+            self.world.start_gateway()
 
     async def look(self) -> Snapshot:
         status = self.world.desk_status()

@@ -2,7 +2,8 @@
 
     python -m tests.storm.canaries.leaks NAME run --config gateway.toml
 
-``careless`` says too much in a log line and is stopped by the redactor: it must leak nothing.
+``careless`` says too much in a log line and is stopped by the redactor: it must leak nothing. ``speaks`` is the gateway
+itself: it is what the canaries walk through.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway import log, privacy
+from gateway.app import App
 from gateway.intake import Intake, _raw_fields
 from gateway.kafka import Inbox
 from gateway.log import get_logger
@@ -28,6 +30,18 @@ _TAG = bytes(16)
 CARELESS_WORDS = "refused as it came"
 
 
+def speaks() -> None:
+    """The gateway as it is, and one line at DEBUG in each life: it has none of its own, so that a level which is not in
+    force would go unseen."""
+    run = App.run
+
+    async def spoken(self: App) -> int:
+        get_logger("storm").debug("said at every level")
+        return await run(self)
+
+    setattr(App, "run", spoken)  # noqa: B010 - mypy refuses the plain assignment to a method
+
+
 def careless() -> None:
     """A line of the log that a hasty hand would write: the refused line as it came, under any name and in the words."""
     refused = Intake._refused
@@ -37,7 +51,7 @@ def careless() -> None:
         get_logger("intake").debug(f"{CARELESS_WORDS}: {written}", batch=batch_no, line=line.line, detail=written)
         return refused(self, batch_no, line, verdict)
 
-    setattr(Intake, "_refused", told)  # noqa: B010 - mypy refuses the plain assignment to a method
+    setattr(Intake, "_refused", told)  # noqa: B010
 
 
 def redactor_off() -> None:
@@ -96,7 +110,7 @@ def column_in_plain() -> None:
 
 BUILDS: dict[str, Callable[[], None]] = {
     build.__name__: build
-    for build in (careless, redactor_off, exception_with_input, library_values_logged, column_in_plain)
+    for build in (speaks, careless, redactor_off, exception_with_input, library_values_logged, column_in_plain)
 }
 # Where each of them has to be found.
 SHOWS_IN = {

@@ -47,7 +47,7 @@ def programme() -> dict[str, Any]:
 @asynccontextmanager
 async def opened(dsn: str, rig: Rig) -> AsyncIterator[Gateway]:
     """The real store and steps over a rig's adapter."""
-    config = kit.config_of(dsn, kit.PATIENT_SECONDS)
+    config = kit.config_of(dsn)
     engine = await Engine.open(dsn, max_connections=6)
     store = Store(engine, "test", config.timing.lease_seconds)
     await store.submissions.ensure_banks([rig.profile])
