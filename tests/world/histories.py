@@ -87,6 +87,7 @@ class History:
     chunks: list[str] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    heard: dict[str, int] = field(default_factory=dict)  # message id -> when finance read it, real
 
     def __post_init__(self) -> None:
         self.inputs = self.directory / "inputs"
@@ -265,11 +266,12 @@ class History:
     ) -> str:
         """One receipt in a record of its own; returns the record's text, so that it can be repeated."""
         listed = next(each for each in self.items if each["line"] == line)
-        _, at_ms, _ = self.tick()
+        _, at_ms, wall_ms = self.tick()
+        number = 1 if batch == BATCH else int(batch.removeprefix("B-"))
         receipt = {
-            "receipt_id": f"{1 if batch == BATCH else batch}-{line}/{attempt}/{outcome}",
+            "receipt_id": f"{number}-{line}/{attempt}/{outcome}",
             "line": line,
-            "payout_id": f"1-{line}" if attempt else None,
+            "payout_id": f"{number}-{line}" if attempt else None,
             "attempt": attempt,
             "outcome": outcome,
             "reason": None,
@@ -287,6 +289,7 @@ class History:
             "receipts": [receipt],
         }
         self.chunks.append(json.dumps(chunk))
+        self.heard[f"r-{len(self.chunks) - 1}"] = wall_ms
         return self.chunks[-1]
 
     def report(self, conflict: int) -> None:
@@ -302,10 +305,16 @@ class History:
             )
         )
 
+    def _read_ms(self, value: str) -> int | None:
+        return self.heard.get(json.loads(value).get("message_id"))
+
     def check(self, *arguments: str | Path) -> tuple[int, dict[str, Any], str]:
         """Runs the checker over the history: exit status, its last line, everything printed before."""
         for name, values in (("receipts", self.chunks), ("reports", self.reports), ("refusals", self.refusals)):
-            lines = [json.dumps({"topic": name, "partition": 0, "offset": n, "value": v}) for n, v in enumerate(values)]
+            lines = [
+                json.dumps({"topic": name, "partition": 0, "offset": n, "value": v, "wall_ms": self._read_ms(v)})
+                for n, v in enumerate(values)
+            ]
             (self.directory / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
         asked = ["--inputs", self.inputs, "--ledger", self.ledger]
         for name in ("receipts", "reports", "refusals"):
@@ -315,6 +324,37 @@ class History:
             status = checker.main([str(word) for word in (*asked, *arguments)])
         *before, last = printed.getvalue().splitlines()
         return status, json.loads(last), "\n".join(before)
+
+
+def second_batch(history: History, batch: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A list of one line, like the first."""
+    first = json.loads((history.inputs / "00000001.batch").read_bytes())
+    return {**first, "batch_id": batch, "lines": len(items), "amount": items[0]["amount"], "items": items}
+
+
+def funding(batch: str) -> dict[str, str]:
+    return {
+        "schema": "payout.funding/v1",
+        "issuer": ISSUER,
+        "funding_id": f"F-{batch}",
+        "batch_id": batch,
+        "amount": "9999.00",
+        "received_at": "2026-11-24T09:30:00+08:00",
+    }
+
+
+def recall(batch: str) -> dict[str, Any]:
+    return {
+        "schema": "payout.order/v1",
+        "issuer": ISSUER,
+        "order_id": f"R-{batch}",
+        "kind": "RECALL",
+        "batch_id": batch,
+        "line": None,
+        "attempt": None,
+        "document_no": "3",
+        "details": None,
+    }
 
 
 def clean(directory: Path) -> History:
@@ -332,6 +372,7 @@ def clean(directory: Path) -> History:
     history.rejected(4, "REF4")  # waits for an order
     history.rejected(5, "REF5")
     history.order("CANCEL", 5, 1)
+    history.tell(5, 2, "cancelled")
     lost = history.send(6, "REF6", verdict="lost")
     history.answer(lost, "ABSENT", whole=True)
     history.paid(6, "REF6", batch=lost.batch)

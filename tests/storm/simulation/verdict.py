@@ -142,7 +142,7 @@ class Verdict:
             for topic, text in values.items():
                 (directory / topic).write_text(text)
             told = receipts.read(*(directory / topic for topic in values))
-            approved = inputs.read(directory, cancelled=told.cancelled, tables=self._tables)
+            approved = inputs.read(directory, told, tables=self._tables)
         joined = stories.join(approved, self._month.ledgers, told)
         finance = self._month.finance
         obedience = Obedience(self._month.broker, int(self._month.clock.begin.timestamp() * 1000), finance.recalls)

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     told = receipts.read(asked.receipts, asked.reports, asked.refusals)
-    approved = inputs.read(asked.inputs, cancelled=told.cancelled)
+    approved = inputs.read(asked.inputs, told)
     books = ledgers.read(asked.ledger, approved.routes)
     joined = stories.join(approved, books, told)
     page = asked.metrics.read_text(encoding="utf-8") if asked.metrics is not None else ""

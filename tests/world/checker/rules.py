@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from tests.world.checker.ledgers import Ledgers, Rail, Transmission
 from tests.world.checker.lines import same_name
+from tests.world.checker.orders import NOT_EXECUTED
 from tests.world.checker.receipts import FINAL, Receipt, Told
-from tests.world.checker.stories import NOT_EXECUTED, Joined, Story
+from tests.world.checker.stories import Joined, Story
 from tests.world.checker.word import Broken, broken_word, transmitted_after
 
 UNWRITTEN = frozenset({"NAME_NOT_ENCODABLE", "AMOUNT", "FORMAT"})  # why a line cannot be written for its bank
@@ -81,11 +82,16 @@ def _paid_by_two_lists(verdict: Verdict, stories: list[Story]) -> Iterator[Findi
     excused = {id(one.story) for one in verdict.broken}
     paid: dict[tuple[str, str, str], Story] = {}
     for story in stories:
-        if story.net < 1 or id(story) in excused:
+        if id(story) in excused:
             continue
-        first = paid.setdefault((story.payout.programme, story.payout.period, story.payout.details.id_no), story)
-        if first is not story:
-            yield Finding("DP", story.payout.name, f"{first.payout.name} has paid this person already", story)
+        for rail in story.rails:
+            if len(rail.credits) <= len(rail.returns):
+                continue
+            # Whom the attempt was for: an order may have put another person's ID in the place of the list's.
+            person = story.details(story.attempt_of(rail)).id_no
+            first = paid.setdefault((story.payout.programme, story.payout.period, person), story)
+            if first is not story:
+                yield Finding("DP", story.payout.name, f"{first.payout.name} has paid this person already", story)
 
 
 def _missed(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:

@@ -7,14 +7,12 @@ purpose alone, knows less. Only where that leaves a choice do the receipts decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.world.checker.inputs import Batch, BatchKey, Details, Inputs, Order, Payout
+from tests.world.checker.inputs import Batch, Details, Inputs, Payout
 from tests.world.checker.ledgers import Ledgers, Movement, Rail, Transmission
-from tests.world.checker.receipts import Receipt, Told
-
-NOT_EXECUTED = "NOT_EXECUTED"
+from tests.world.checker.orders import NOT_EXECUTED, Order, in_force
+from tests.world.checker.receipts import BatchKey, Receipt, Told
 
 
 @dataclass(slots=True)
@@ -140,7 +138,7 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
             else:
                 story = Story(payout, batch, receipts=heard)
                 story.refused = [one for one in payout.orders if one.digest in told.refused_orders]
-                story.in_force = dict(_in_force(story))
+                story.in_force = dict(in_force(payout.orders, told, heard))
                 stories[payout.batch, payout.line] = story
     strangers = _give_rails(stories, ledgers, told)
     unknown = [
@@ -150,20 +148,6 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
         for receipt in heard
     ]
     return Joined(list(stories.values()), strangers, refused, unknown)
-
-
-def _in_force(story: Story) -> Iterator[tuple[int, Order]]:
-    """The first order about each attempt that was not answered with a refusal, if that attempt could be acted on."""
-    taken: set[int] = set()
-    for order in sorted(story.payout.orders, key=lambda one: one.number):
-        if order.attempt in taken or order in story.refused:
-            continue
-        heard = story.told(order.attempt)
-        over = any(one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED for one in heard)
-        unsent = order.kind == "CANCEL" and any(one.outcome == "cancelled" for one in heard)
-        if over or unsent:
-            taken.add(order.attempt)
-            yield order.attempt, order
 
 
 def _give_rails(stories: dict[tuple[BatchKey, int], Story], ledgers: Ledgers, told: Told) -> list[Rail]:
