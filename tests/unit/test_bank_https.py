@@ -68,6 +68,13 @@ async def _done(client: Client, batch: str) -> Reply:
     return reply
 
 
+async def _credited(bank: BankProcess, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(bank.rows("SELECT n FROM credits")) < count:
+        assert time.monotonic() < deadline, "never credited"
+        await asyncio.sleep(0.05)
+
+
 async def test_a_batch_is_accepted_paid_and_can_be_asked_about(make: Make) -> None:
     """202 as the sample, DONE, a page, one item and the statement, every answer signed over its bytes."""
     bank = make()
@@ -332,3 +339,19 @@ async def test_the_other_algorithm_works_as_well(make: Make) -> None:
     client.signer = Signer(client.paths.gateway_ed25519)
     reply = await client.post("DF1", hand.payments(1))
     assert (reply.status, reply.headers["X-Sign-Alg"]) == (202, "ED25519")
+
+
+async def test_a_credit_that_the_statement_tells_first_is_logged_as_told(make: Make) -> None:
+    """Whoever asks for the day before asking for the lines has the bank's word, and the ledger shows that it gave it."""
+    bank = make()
+    client = await _client(bank)
+    await client.post("DF1", hand.payments(2))
+    await _credited(bank, 2)
+    date = bank.column("SELECT post_date FROM credits LIMIT 1")[0]
+    asked = f"/v1/statements?date={date[:4]}-{date[4:6]}-{date[6:]}&after=&limit=500"
+    told = "SELECT reference, status, channel FROM answers WHERE status = 'CREDITED' AND channel = 'query'"
+    assert not bank.rows(told)
+    await client.get(asked)
+    await client.get(asked)
+    expected = [(hand.reference(number), "CREDITED", "query") for number in (1, 2)]
+    assert sorted(map(tuple, bank.rows(told))) == expected
