@@ -342,7 +342,7 @@ async def test_the_other_algorithm_works_as_well(make: Make) -> None:
 
 
 async def test_a_credit_that_the_statement_tells_first_is_logged_as_told(make: Make) -> None:
-    """Whoever asks for the day before asking for the lines has the bank's word, and the ledger shows that it gave it."""
+    """Whoever asks for the day before asking for the lines has the bank's word, and the ledger shows it."""
     bank = make()
     client = await _client(bank)
     await client.post("DF1", hand.payments(2))

@@ -340,6 +340,7 @@ def test_a_line_without_funds_may_travel_again(tmp_path: Path) -> None:
     second = history.send(1, "REF1", batch="DF2")
     history.answer(first, "NOT_TAKEN")  # asked once more about the first
     history.move(second)
+    history.answer(second, "CREDITED")
     history.tell(1, 1, "credited", "REF1")
     status, summary, printed = history.check()
     assert (summary["counters"], summary["bank_broke_word"], status) == (ZERO, 0, 0), printed

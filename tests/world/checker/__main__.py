@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     told = receipts.read(asked.receipts, asked.reports, asked.refusals)
     approved = inputs.read(asked.inputs, told)
-    books = ledgers.read(asked.ledger, approved.routes)
+    books = ledgers.read(asked.ledger, approved.tables.routes)
     joined = stories.join(approved, books, told)
     page = asked.metrics.read_text(encoding="utf-8") if asked.metrics is not None else ""
     verdict = rules.judge(joined, books, told, at_rest=not asked.running, frozen=frozen(page))

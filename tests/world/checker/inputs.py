@@ -8,7 +8,6 @@ one), and beside them ``keys.json``, ``agreements.csv``, ``programmes.csv`` and,
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ MEMBERS = {
     ),
 }
 _PLAIN = re.compile("[0-9]{1,13}([.][0-9]{1,9})?")
-_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,8 @@ class Payout:
     orders: list[Order] = field(default_factory=list)
     written: str = ""  # the amount as the list has it
     purpose: str = ""  # the words for the programme that a bank is told
+    county: str = ""
+    item: Mapping[str, str] = field(default_factory=dict)  # the line as it was written
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ class Inputs:
     personal: set[str]
     published: int
     valid: int
-    routes: Mapping[str, str]  # a bank's number -> who pays its accounts
+    tables: Tables
     unanswerable: list[tuple[str, Order]]  # orders about no approved line, by the line that they name
 
 
@@ -134,7 +134,7 @@ def read(directory: Path, told: Told | None = None, *, tables: Tables | None = N
     _fund(batches, [message for message in valid if message.kind == "funding"])
     for key, batch in batches.items():
         batch.recalls = [one for one in ordered.recalls.get(key, ()) if one.digest not in told.refused_orders]
-    return Inputs(batches, personal, published, len(valid), tables.routes, list(ordered.left()))
+    return Inputs(batches, personal, published, len(valid), tables, list(ordered.left()))
 
 
 def _messages(directory: Path) -> Iterator[tuple[int, str, bytes, dict[str, Any]]]:
@@ -211,7 +211,7 @@ def _judge(
     if head["programme"] not in tables.programmes:
         return None
     completed_ms = max(part.at_ms for part in parts)
-    day = dt.datetime.fromtimestamp(completed_ms / 1000, _SHANGHAI).date().isoformat()
+    day = lines.day(completed_ms)
     payouts: dict[int, Payout] = {}
     for item in items:
         refused = lines.refusal(item, tables, head["county"], day)
@@ -234,6 +234,8 @@ def _judge(
             about,
             written=item["amount"],
             purpose=tables.programmes[head["programme"]],
+            county=head["county"],
+            item=item,
         )
     return Batch(key, payouts, completed_ms, max(part.wall_ms for part in parts))
 

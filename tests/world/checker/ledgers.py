@@ -124,6 +124,15 @@ class Ledgers:
         agreed = self.routes.get(bank_no)
         return agreed is None or self.names[bank].startswith(f"{agreed}/")
 
+    def had(self, answer: Answer, wall_ms: int | None) -> bool:
+        """Whether the gateway had this answer in its hands at all, and by a real time, where there is one.
+
+        A callback is acknowledged after it was taken, and again when the first acknowledgement was lost: that it came
+        is known, not when.
+        """
+        heard_ms = self.delivered_ms(answer)
+        return heard_ms is not None and (wall_ms is None or answer.channel == "callback" or heard_ms <= wall_ms)
+
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""
         if answer.channel in AT_ONCE:
