@@ -137,3 +137,44 @@ def test_a_payout_keeps_its_id_over_all_attempts(tmp_path: Path) -> None:
     history.answer(sent, "CREDITED")
     history.tell(1, 2, "credited", "REF1B", payout_id="2-1")
     assert history.check()[1]["counters"] == {**ZERO, "RX": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "right"),
+    [
+        ("3018", "ACCOUNT_CLOSED", True),
+        ("3018", "BENEFICIARY_DECEASED", False),
+        ("AC06", "CARD_LOST_OR_EXPIRED", True),
+        ("AC06", "ACCOUNT_FROZEN", True),
+        ("ACCT_NAME_MISMATCH", "ACCOUNT_NOT_FOUND", False),
+        ("3051", "DUPLICATE", False),  # it may be paid: a question, and no failure
+        ("9876", "ACCOUNT_CLOSED", True),  # a code that no table lists is not judged
+    ],
+)
+def test_a_failure_is_told_for_the_banks_own_reason(tmp_path: Path, code: str, reason: str, right: bool) -> None:
+    """Who acts and whether the same account may work later follow from it: a wrong one sends people the wrong way."""
+    history = fresh(tmp_path)
+    history.answer(history.send(1, "REF1"), "REJECTED", code=code)
+    history.tell(1, 1, "failed", "REF1", reason=reason)
+    counters = history.check()[1]["counters"]
+    assert counters == {**ZERO, "RX": 0 if right else 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "right"),
+    [
+        ("3018", "ACCOUNT_CLOSED", True),
+        ("3018", "RETURNED_AFTER_CREDIT", True),
+        ("", "RETURNED_AFTER_CREDIT", True),
+        ("", "ACCOUNT_CLOSED", False),
+        ("3018", "NAME_MISMATCH", False),
+    ],
+)
+def test_a_return_is_told_for_the_banks_own_reason(tmp_path: Path, code: str, reason: str, right: bool) -> None:
+    """Or for none in particular, where the bank books it and gives none."""
+    history = fresh(tmp_path)
+    sent = history.paid(1, "REF1")
+    history.move(sent, back=True)
+    history.answer(sent, "RETURNED", code=code)
+    history.tell(1, 1, "returned", "REF1", reason=reason)
+    assert history.check()[1]["counters"] == {**ZERO, "RX": 0 if right else 1}

@@ -233,13 +233,15 @@ class History:
         channel: str = "query",
         artefact: str = "",
         amount_told: bool = True,
+        code: str = "",
     ) -> None:
         n, at_ms, wall_ms = self.tick()
         self.database.execute(
             "INSERT INTO answers (n, at_ms, wall_ms, submission, batch, line, reference, status, amount_fen, channel,"
-            " artefact) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            " artefact, code) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             (n, at_ms, wall_ms, sent.submission, sent.batch, 0 if whole else sent.line,
-             "" if whole else sent.reference, status, sent.amount_fen if amount_told else None, channel, artefact),
+             "" if whole else sent.reference, status, sent.amount_fen if amount_told else None, channel, artefact,
+             code),
         )  # fmt: skip
 
     def paid(self, line: int, reference: str, attempt: int = 1, **changes: Any) -> Sent:
@@ -252,7 +254,7 @@ class History:
 
     def rejected(self, line: int, reference: str, attempt: int = 1) -> Sent:
         sent = self.send(line, reference)
-        self.answer(sent, "REJECTED")
+        self.answer(sent, "REJECTED", code="3018")
         self.tell(line, attempt, "failed", reference, reason="ACCOUNT_CLOSED")
         return sent
 
@@ -292,13 +294,13 @@ class History:
         self.heard[f"r-{len(self.chunks) - 1}"] = wall_ms
         return self.chunks[-1]
 
-    def report(self, conflict: int) -> None:
+    def report(self, conflict: int, batch: str = BATCH) -> None:
         self.reports.append(
             json.dumps(
                 {
                     "report_id": "1/1",
                     "issuer": ISSUER,
-                    "batch_id": BATCH,
+                    "batch_id": batch,
                     "revision": len(self.reports) + 1,
                     "conflict": {"count": conflict, "amount": "0.00"},
                 }

@@ -61,6 +61,7 @@ class Answer:
     amount_fen: int | None
     channel: str
     artefact: str
+    code: str = ""  # the bank's own
 
 
 @dataclass(slots=True)
@@ -163,8 +164,8 @@ def _read_one(ledgers: Ledgers, bank: int, database: sqlite3.Connection) -> None
         ):
             ledgers.rail(bank, row[5]).movements.append(Movement(bank, row[0], row[1], row[2], row[3], row[4], back))
     for *row, line, reference, batch in database.execute(
-        "SELECT n, at_ms, wall_ms, submission, status, amount_fen, channel, artefact, line, reference, batch"
-        " FROM answers ORDER BY n"
+        "SELECT n, at_ms, wall_ms, submission, status, amount_fen, channel, artefact, coalesce(code, ''), line,"
+        " reference, batch FROM answers ORDER BY n"
     ):
         answer = Answer(bank, *row)
         if line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.world.checker import reasons
 from tests.world.checker.ledgers import Answer, Ledgers, Rail
 from tests.world.checker.orders import NOT_EXECUTED
 from tests.world.checker.receipts import FINAL, Receipt
@@ -100,6 +101,9 @@ def _unsaid(story: Story, rail: Rail, ledgers: Ledgers) -> Iterator[str]:
                 yield f"told as {outcome} under {rail.reference}, which no bank had said"
             elif not any(ledgers.had(one, receipt.heard_ms) for one in words):
                 yield f"told as {outcome} under {rail.reference} before its bank had said so"
+            elif outcome == "returned":
+                heard = [one for one in words if one.status == "RETURNED" and ledgers.had(one, None)]
+                yield from _for_another_reason(receipt, reasons.returned(heard))
 
 
 def _failed_for_nothing(story: Story, ledgers: Ledgers) -> Iterator[str]:
@@ -117,6 +121,15 @@ def _failed_for_nothing(story: Story, ledgers: Ledgers) -> Iterator[str]:
         heard: list[Answer] = [one for one in ledgers.negative(rail) if ledgers.had(one, receipt.heard_ms)]
         if not heard:
             yield f"attempt {receipt.attempt} failed as {receipt.reason}, which no bank had said"
+        else:
+            yield from _for_another_reason(receipt, reasons.failed(heard))
+
+
+def _for_another_reason(receipt: Receipt, allowed: frozenset[str] | None) -> Iterator[str]:
+    """Who has to act, and whether the same details may work later, follow from the reason."""
+    if allowed is not None and receipt.reason not in allowed:
+        meant = " or ".join(sorted(allowed)) or "a question"
+        yield f"attempt {receipt.attempt} {receipt.outcome} as {receipt.reason}, where its bank meant {meant}"
 
 
 def _fen(receipt: Receipt) -> int:
