@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.histories import History, item
+from tests.world.histories import History, funding, item, second_batch
 
 ZERO = {"DP": 0, "MP": 0, "AC": 0, "RX": 0, "BR": 0, "UB": 0, "PII": 0}
 
@@ -184,3 +184,22 @@ def test_a_refusal_of_other_bytes_clears_nothing(tmp_path: Path) -> None:
     history.answer(second, "NOT_TAKEN", whole=True)
     history.send(1, "REF1", batch=first.batch)
     assert history.check("--running")[1]["counters"]["BR"] == 2
+
+
+def test_a_conflict_of_another_batch_surfaces_nothing_of_this_one(tmp_path: Path) -> None:
+    """Reports are compared batch by batch: as many conflicts as contradictions, in the wrong list, is not clean."""
+    history = history_of_one(tmp_path)
+    credited_another_amount(history)
+    history.items.append(item(2))
+    history.publish("batch", second_batch(history, "B-2", [item(2)]))
+    history.publish("funding", funding("B-2"))
+    sent = history.send(2, "REF2")
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(2, 1, "credited", "REF2", batch="B-2")
+    history.report(conflict=1, batch="B-2")
+    status, summary, _ = history.check()
+    assert (summary["bank_broke_word"], status) == (1, 1)
+    assert "but 0 conflicts are shown" in summary["problems"][0]
+    history.report(conflict=1)
+    assert history.check()[0] == 0

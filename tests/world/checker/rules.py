@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -216,7 +217,11 @@ def _unsurfaced(broken: list[Broken], told: Told, frozen: int, at_rest: bool) ->
         sent = transmitted_after(one)
         if sent:
             yield f"{one.story.payout.name}: sent {sent} times after the bank contradicted itself ({one.what})"
-    heard = sum(one.delivered_ms is not None for one in broken)
-    surfaced = max(frozen, sum(report["conflict"]["count"] for report in told.reports.values()))
-    if at_rest and surfaced < heard:
-        yield f"{heard} contradictions of banks were delivered, but {surfaced} conflicts are shown"
+    heard = Counter(one.story.batch.key for one in broken if one.delivered_ms is not None)
+    # A conflict of another batch is another contradiction, or a freeze for nothing: it surfaces none of this one's.
+    reported = sum(
+        min(count, told.reports[batch]["conflict"]["count"]) for batch, count in heard.items() if batch in told.reports
+    )
+    surfaced = max(frozen, reported)
+    if at_rest and surfaced < heard.total():
+        yield f"{heard.total()} contradictions of banks were delivered, but {surfaced} conflicts are shown"
