@@ -45,7 +45,7 @@ def run_with(
         rested = asyncio.run(run.to_rest())
         keep_metrics(world)
         world.stop()
-        outcome = conclude(world, 0, rested=rested, expected=EXPECTED)
+        outcome = conclude(world, 0, rested=rested, expected=EXPECTED, all_read=await_statements)
         fired = {bank: set(_fired(world.directory / bank)) for bank in BANKS}
     return outcome, fired
 

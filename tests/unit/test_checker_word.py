@@ -203,3 +203,19 @@ def test_a_conflict_of_another_batch_surfaces_nothing_of_this_one(tmp_path: Path
     assert "but 0 conflicts are shown" in summary["problems"][0]
     history.report(conflict=1)
     assert history.check()[0] == 0
+
+
+def test_a_run_that_waited_for_every_word_leaves_no_contradiction_unread(tmp_path: Path) -> None:
+    """Another amount that stands in a statement nobody read: excused while it may still come, and not afterwards."""
+    history = history_of_one(tmp_path)
+    sent = history.send(1, "REF1")
+    history.move(sent, amount_fen=1)
+    history.answer(sent, "CREDITED", amount_told=False)
+    history.tell(1, 1, "credited", "REF1")
+    assert history.check()[0] == 0
+    status, summary, _ = history.check("--all-read")
+    assert (summary["counters"], status) == (ZERO, 1)
+    assert "never read that its bank credited another amount" in summary["problems"][0]
+    history.answer(sent, "CREDITED", channel="query")
+    history.report(conflict=1)
+    assert history.check("--all-read")[0] == 0

@@ -47,11 +47,13 @@ def judge(
     at_rest: bool = True,
     frozen: int = 0,
     read_within_ms: int = obedience.READ_WITHIN_MS,
+    all_read: bool = False,
 ) -> Verdict:
     """All findings. What is not ``at_rest`` may still owe money and receipts, but must not have done wrong.
 
     ``frozen`` is how many payouts the gateway's own gauge shows in conflict: a batch with one issues no final report.
-    ``read_within_ms`` is how long, really, a recall may have lain unread.
+    ``read_within_ms`` is how long, really, a recall may have lain unread. ``all_read``: the run waited until whatever
+    a bank had to tell was read.
     """
     verdict = Verdict()
     holders = obedience.holders(joined)
@@ -85,6 +87,8 @@ def judge(
     ]
     verdict.findings += [Finding("RX", what, "was repeated with other bytes") for what in told.altered]
     verdict.problems += _unsurfaced(verdict.broken, told, frozen, at_rest)
+    if all_read and at_rest:
+        verdict.problems += _unread(verdict.broken)
     if not joined.stories:
         verdict.problems.append("nothing was approved: there is nothing to count")
     return verdict
@@ -225,3 +229,10 @@ def _unsurfaced(broken: list[Broken], told: Told, frozen: int, at_rest: bool) ->
     surfaced = max(frozen, reported)
     if at_rest and surfaced < heard.total():
         yield f"{heard.total()} contradictions of banks were delivered, but {surfaced} conflicts are shown"
+
+
+def _unread(broken: list[Broken]) -> Iterator[str]:
+    """A contradiction that nobody was told froze nothing and paged nobody: a run that could wait has to."""
+    for one in broken:
+        if one.delivered_ms is None:
+            yield f"{one.story.payout.name}: the gateway never read that its bank {one.what}"
