@@ -219,3 +219,16 @@ def test_a_run_that_waited_for_every_word_leaves_no_contradiction_unread(tmp_pat
     history.answer(sent, "CREDITED", channel="query")
     history.report(conflict=1)
     assert history.check("--all-read")[0] == 0
+
+
+def test_what_a_bank_pays_after_rejecting_it_was_cancelled_rightly(tmp_path: Path) -> None:
+    """Rejected, signed away, and then paid all the same: the bank's word is broken, and no order and no receipt."""
+    history = history_of_one(tmp_path)
+    rejected = history.rejected(1, "REF1")
+    history.order("CANCEL", 1, 1)
+    history.tell(1, 2, "cancelled")
+    history.move(rejected)
+    history.answer(rejected, "CREDITED")
+    history.report(conflict=1)
+    status, summary, printed = history.check()
+    assert (summary["counters"], summary["bank_broke_word"], status) == (ZERO, 1, 0), printed

@@ -178,3 +178,12 @@ def test_a_return_is_told_for_the_banks_own_reason(tmp_path: Path, code: str, re
     history.answer(sent, "RETURNED", code=code)
     history.tell(1, 1, "returned", "REF1", reason=reason)
     assert history.check()[1]["counters"] == {**ZERO, "RX": 0 if right else 1}
+
+
+def test_what_was_sent_is_told_of_under_its_reference(tmp_path: Path) -> None:
+    """A payout told as failed before it was sent, while bytes about it lie with a bank that never answered."""
+    history = fresh(tmp_path)
+    history.send(1, "REF1", verdict="lost")
+    history.tell(1, 1, "failed", reason="FORMAT")
+    assert history.check()[1]["counters"] == {**ZERO, "RX": 1}
+    assert history.check("--running")[1]["counters"] == ZERO

@@ -113,6 +113,13 @@ class Ledgers:
         said += [one for one in whole if one.status == "ABSENT" and not any(n < one.n for n in had)]
         return [one for one in said if one.status != "NOT_TAKEN" or one.submission == submission]
 
+    def over(self, rail: Rail, wall_ms: int | None = None) -> bool:
+        """Whether the gateway had, by a real time if one is given, a proof for each transmission that it is over."""
+        return all(
+            any(sent.n < one.n and self.had(one, wall_ms) for one in self.clearing(rail, sent.batch, sent.n))
+            for sent in rail.transmissions
+        )
+
     def negative(self, rail: Rail) -> list[Answer]:
         """Answers by which an attempt is over and unpaid: about its line, or about a whole that it travelled in."""
         said = [one for one in rail.answers if one.status in CLEARS_LINE]

@@ -25,9 +25,9 @@ def faults(
     if cancelled:
         yield from _called_by_nobody(story, cancelled)
         yield from _sent_after(story, cancelled)
-        if at_rest and story.net > 0:
-            yield "told as cancelled, and paid"
-        if honest:
+        if honest:  # what a bank pays after it had rejected it is cancelled all the same
+            if at_rest and story.net > 0:
+                yield "told as cancelled, and paid"
             yield from _not_over(story, ledgers, cancelled)
     yield from _recalled_and_sent(story, read_within_ms)
 
@@ -63,11 +63,8 @@ def _called_by_nobody(story: Story, cancelled: list[Receipt]) -> Iterator[str]:
 def _not_over(story: Story, ledgers: Ledgers, cancelled: list[Receipt]) -> Iterator[str]:
     """What is cancelled was not sent, or is over: refused, returned, or certainly never there."""
     for rail in story.rails:
-        for sent in rail.transmissions:
-            proofs = [one for one in ledgers.clearing(rail, sent.batch, sent.n) if one.n > sent.n]
-            if not any(ledgers.had(one, cancelled[0].heard_ms) for one in proofs):
-                yield f"told as cancelled, and nobody knew what became of {rail.reference}"
-                break
+        if not ledgers.over(rail, cancelled[0].heard_ms):
+            yield f"told as cancelled, and nobody knew what became of {rail.reference}"
 
 
 def _sent_after(story: Story, cancelled: list[Receipt]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def faults(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> It
     if at_rest and honest and story.batch.funded and not story.receipts and not story.pending_at_bank:
         yield "no receipt at all"
     for rail in story.rails:
-        yield from _against_the_bank(story, rail, honest=honest, at_rest=at_rest)
+        yield from _against_the_bank(story, rail, ledgers, honest=honest, at_rest=at_rest)
         yield from _unsaid(story, rail, ledgers)
     if honest:
         yield from _out_of_order(story)
@@ -65,7 +65,7 @@ def _out_of_order(story: Story) -> Iterator[str]:
             yield f"told as returned before it was told as credited under {one.reference}"
 
 
-def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) -> Iterator[str]:
+def _against_the_bank(story: Story, rail: Rail, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[str]:
     heard = [one for one in story.receipts if one.reference == rail.reference]
     outcomes = {one.outcome for one in heard}
     returned = sum(one.outcome == "returned" for one in heard)
@@ -81,9 +81,12 @@ def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) 
         yield f"told as failed under {rail.reference}, which was credited"
     if rail.credits and any(one.outcome == "cancelled" for one in story.told(story.attempt_of(rail))):
         yield f"told as cancelled, and credited under {rail.reference}"
-    decided = rail.credits or any(one.status == "REJECTED" for one in rail.answers)
-    if at_rest and decided and not outcomes & set(FINAL):
+    if not at_rest or outcomes & set(FINAL):
+        return
+    if rail.credits or any(one.status == "REJECTED" for one in rail.answers):
         yield f"no final receipt under {rail.reference}, which the bank decided"
+    elif rail.transmissions and not rail.undecided and not ledgers.over(rail):
+        yield f"no final receipt under {rail.reference}, which was sent, and is not over"
 
 
 def _unsaid(story: Story, rail: Rail, ledgers: Ledgers) -> Iterator[str]:
