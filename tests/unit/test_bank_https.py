@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.bank import hand
+from tests.bank import hand, outlook
 from tests.bank.certificates import prepare
 from tests.bank.hand import Client, Reply
 from tests.bank.json_signing import Gate, Signer, text_of
@@ -351,7 +351,9 @@ async def test_a_credit_that_the_statement_tells_first_is_logged_as_told(make: M
     asked = f"/v1/statements?date={date[:4]}-{date[4:6]}-{date[6:]}&after=&limit=500"
     told = "SELECT reference, status, channel FROM answers WHERE status = 'CREDITED' AND channel = 'query'"
     assert not bank.rows(told)
+    assert outlook.untold_credits(bank.disk) == 2
     await client.get(asked)
+    assert outlook.untold_credits(bank.disk) == 0
     await client.get(asked)
     expected = [(hand.reference(number), "CREDITED", "query") for number in (1, 2)]
     assert sorted(map(tuple, bank.rows(told))) == expected
