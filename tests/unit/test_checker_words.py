@@ -89,6 +89,8 @@ def test_a_callback_may_be_acknowledged_after_finance_heard_of_it(tmp_path: Path
     history.move(sent)
     history.answer(sent, "CREDITED", channel="callback", artefact=A_FILE)
     history.tell(1, 1, "credited", "REF1")
+    assert history.check("--running")[1]["counters"] == ZERO
+    assert history.check()[1]["counters"]["RX"] == 1  # at rest it would have been acknowledged
     delivered(history, "acknowledged")
     assert history.check()[1]["counters"] == ZERO
 

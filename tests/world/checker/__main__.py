@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     told = receipts.read(asked.receipts, asked.reports, asked.refusals)
     approved = inputs.read(asked.inputs, told)
-    books = ledgers.read(asked.ledger, approved.tables.routes)
+    books = ledgers.read(asked.ledger, approved.tables.routes, running=asked.running)
     joined = stories.join(approved, books, told)
     page = asked.metrics.read_text(encoding="utf-8") if asked.metrics is not None else ""
     verdict = rules.judge(joined, books, told, at_rest=not asked.running, frozen=frozen(page), all_read=asked.all_read)

@@ -95,6 +95,7 @@ class Ledgers:
     delivered: dict[tuple[int, str], int] = field(default_factory=dict)  # artefact -> wall ms of its first delivery
     faults: dict[str, int] = field(default_factory=dict)
     routes: Mapping[str, str] = field(default_factory=dict)  # a bank's number -> its ledger's directory
+    running: bool = False  # what was on its way when they were read is not written down yet
 
     def rail(self, bank: int, reference: str) -> Rail:
         return self.rails.setdefault((bank, reference), Rail(bank, reference))
@@ -136,10 +137,12 @@ class Ledgers:
         """Whether the gateway had this answer in its hands at all, and by a real time, where there is one.
 
         A callback is acknowledged after it was taken, and again when the first acknowledgement was lost: that it came
-        is known, not when.
+        is known, not when; and of one that was made a moment ago, not even that.
         """
         heard_ms = self.delivered_ms(answer)
-        return heard_ms is not None and (wall_ms is None or answer.channel == "callback" or heard_ms <= wall_ms)
+        if answer.channel == "callback":
+            return heard_ms is not None or self.running
+        return heard_ms is not None and (wall_ms is None or heard_ms <= wall_ms)
 
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""
@@ -148,10 +151,10 @@ class Ledgers:
         return self.delivered.get((answer.bank, answer.artefact))
 
 
-def read(paths: Iterable[Path], routes: Mapping[str, str]) -> Ledgers:
+def read(paths: Iterable[Path], routes: Mapping[str, str], *, running: bool = False) -> Ledgers:
     """The banks' ledgers; each bank is named by its directory, as in ``routes``."""
     listed = list(paths)
-    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed], routes=routes)
+    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed], routes=routes, running=running)
     for bank, path in enumerate(listed):
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             _read_one(ledgers, bank, database)
