@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.bank import json_format as form
 from tests.bank.book import Book, misname
-from tests.bank.model import BIT, RECEIVED, Line, Submission, word
+from tests.bank.model import BIT, PAID, RECEIVED, RETURNED, WORD, Line, Submission, word
 from tests.bank.timing import dashed
 
 MOST_ITEMS = 500
@@ -120,25 +120,37 @@ class Queries:
         return [form.item(line) for line in lines]
 
     def _statement(self, query: Mapping[str, str]) -> Answer:
-        """The moves of one day, from the ledger itself."""
+        """The moves of one day, from the ledger itself; what was not told by query before is logged as told."""
         date = query.get("date", "").replace("-", "")
         start, limit = _paging(query)
         moves: list[dict[str, object]] = []
+        about: list[tuple[Line, str, int]] = []
         total = 0
-        for table, kind, sign in (("credits", "CREDIT", 1), ("returns", "RETURN", -1)):
+        for table, kind, sign, shown in (("credits", "CREDIT", 1, PAID), ("returns", "RETURN", -1, RETURNED)):
             sql = (
-                "SELECT m.reference, m.amount_fen, m.host_ref, s.batch"
+                "SELECT m.reference, m.amount_fen, m.host_ref, s.batch, m.submission, m.line"
                 f" FROM {table} m JOIN submissions s ON s.n = m.submission WHERE m.post_date = ?"
             )
-            for reference, fen, host, batch in self.book.ledger.rows(sql, (date,)):
+            for reference, fen, host, batch, submission, no in self.book.ledger.rows(sql, (date,)):
                 total += sign * fen
                 move = {"amount": form.yuan(fen), "bankRef": host, "batchNo": batch, "kind": kind, "ref": reference}
                 moves.append({**move, "postDate": dashed(date)})
+                about.append((self.book.by_number[submission].lines[no - 1], shown, fen))
         page = moves[start : start + limit]
+        self._tell_moves(about[start : start + limit])
         following = str(start + len(page)) if start + len(page) < len(moves) else None
         amount = form.yuan(total) if total >= 0 else "-" + form.yuan(-total)
         head: dict[str, object] = {"count": len(moves), "date": dashed(date), "totalAmount": amount}
         return Answer(200, {**head, "items": page, "next": following})
+
+    def _tell_moves(self, moves: list[tuple[Line, str, int]]) -> None:
+        told = []
+        for line, shown, fen in moves:
+            if not line.asked & BIT[shown]:
+                line.asked |= BIT[shown]
+                whole = (line.submission.n, line.submission.batch, line.no, line.reference, WORD[shown])
+                told.append((*whole, "", fen, "query", ""))
+        self.book.say(told)
 
 
 def _paging(query: Mapping[str, str]) -> tuple[int, int]:

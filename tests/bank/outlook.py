@@ -51,5 +51,13 @@ def unread_days(directory: Path) -> int:
         return len(moved - {PurePosixPath(name).stem[-8:] for (name,) in read})
 
 
+def untold_credits(directory: Path) -> int:
+    """Credits of which this bank has told nobody yet: one after a rejection stands in the day's statement alone."""
+    with closing(read_only(directory)) as db:
+        told = "SELECT submission, reference FROM answers WHERE status IN ('CREDITED', 'RETURNED')"
+        query = f"SELECT count(*) FROM (SELECT submission, reference FROM credits EXCEPT {told})"
+        return int(db.execute(query).fetchone()[0])
+
+
 if __name__ == "__main__":
     print(json.dumps(read(Path(sys.argv[1])), sort_keys=True))

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.bank import hand
+from tests.bank import hand, outlook
 from tests.bank.certificates import prepare
 from tests.bank.hand import Client, Reply
 from tests.bank.json_signing import Gate, Signer, text_of
@@ -66,6 +66,13 @@ async def _done(client: Client, batch: str) -> Reply:
         assert time.monotonic() < deadline, "never done"
         await asyncio.sleep(0.05)
     return reply
+
+
+async def _credited(bank: BankProcess, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(bank.rows("SELECT n FROM credits")) < count:
+        assert time.monotonic() < deadline, "never credited"
+        await asyncio.sleep(0.05)
 
 
 async def test_a_batch_is_accepted_paid_and_can_be_asked_about(make: Make) -> None:
@@ -332,3 +339,21 @@ async def test_the_other_algorithm_works_as_well(make: Make) -> None:
     client.signer = Signer(client.paths.gateway_ed25519)
     reply = await client.post("DF1", hand.payments(1))
     assert (reply.status, reply.headers["X-Sign-Alg"]) == (202, "ED25519")
+
+
+async def test_a_credit_that_the_statement_tells_first_is_logged_as_told(make: Make) -> None:
+    """Whoever asks for the day before asking for the lines has the bank's word, and the ledger shows it."""
+    bank = make()
+    client = await _client(bank)
+    await client.post("DF1", hand.payments(2))
+    await _credited(bank, 2)
+    date = bank.column("SELECT post_date FROM credits LIMIT 1")[0]
+    asked = f"/v1/statements?date={date[:4]}-{date[4:6]}-{date[6:]}&after=&limit=500"
+    told = "SELECT reference, status, channel FROM answers WHERE status = 'CREDITED' AND channel = 'query'"
+    assert not bank.rows(told)
+    assert outlook.untold_credits(bank.disk) == 2
+    await client.get(asked)
+    assert outlook.untold_credits(bank.disk) == 0
+    await client.get(asked)
+    expected = [(hand.reference(number), "CREDITED", "query") for number in (1, 2)]
+    assert sorted(map(tuple, bank.rows(told))) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.world.checker.lines import Tables, refusal
-from tests.world.histories import DATA, History, clean, item
+from tests.world.histories import DATA, History, clean, funding, item, recall, second_batch
 
 ZERO = {"DP": 0, "MP": 0, "AC": 0, "RX": 0, "BR": 0, "UB": 0, "PII": 0}
 
@@ -217,20 +216,6 @@ def a_refused_line_answered_with_another_amount(history: History) -> None:
     history.chunks = [chunk.replace('"amount": "100.09"', '"amount": "0.09"') for chunk in history.chunks]
 
 
-def recall(batch: str) -> dict[str, Any]:
-    return {
-        "schema": "payout.order/v1",
-        "issuer": "659999-finance",
-        "order_id": f"R-{batch}",
-        "kind": "RECALL",
-        "batch_id": batch,
-        "line": None,
-        "attempt": None,
-        "document_no": "3",
-        "details": None,
-    }
-
-
 def paid_before_the_money_was_confirmed(history: History) -> None:
     history.items.append(item(10))
     history.publish("batch", second_batch(history, "B-2", [item(10)]))
@@ -247,22 +232,6 @@ def paid_again_before_the_order(history: History) -> None:
     history.move(sent)
     history.answer(sent, "CREDITED")
     history.tell(4, 2, "credited", "REF4B")
-
-
-def second_batch(history: History, batch: str, items: list[dict[str, str]]) -> dict[str, object]:
-    first = json.loads((history.inputs / "00000001.batch").read_bytes())
-    return {**first, "batch_id": batch, "lines": len(items), "amount": items[0]["amount"], "items": items}
-
-
-def funding(batch: str) -> dict[str, str]:
-    return {
-        "schema": "payout.funding/v1",
-        "issuer": "659999-finance",
-        "funding_id": f"F-{batch}",
-        "batch_id": batch,
-        "amount": "9999.00",
-        "received_at": "2026-11-24T09:30:00+08:00",
-    }
 
 
 @pytest.mark.parametrize(
@@ -371,6 +340,7 @@ def test_a_line_without_funds_may_travel_again(tmp_path: Path) -> None:
     second = history.send(1, "REF1", batch="DF2")
     history.answer(first, "NOT_TAKEN")  # asked once more about the first
     history.move(second)
+    history.answer(second, "CREDITED")
     history.tell(1, 1, "credited", "REF1")
     status, summary, printed = history.check()
     assert (summary["counters"], summary["bank_broke_word"], status) == (ZERO, 0, 0), printed

@@ -113,5 +113,3 @@ def test_the_first_of_a_duplicate_pair_stays(tmp_path: Path) -> None:
     first, second = inputs.read(history.inputs).batches.values()
     assert [payout.refused for payout in first.payouts.values()] == ["", "DUPLICATE_BENEFICIARY"]
     assert second.payouts[3].refused == "DUPLICATE_BENEFICIARY"
-    freed = inputs.read(history.inputs, cancelled={(first.key, 1)})
-    assert freed.batches[second.key].payouts[3].refused == ""

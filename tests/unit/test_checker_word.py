@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.histories import History, item
+from tests.world.histories import History, funding, item, second_batch
 
 ZERO = {"DP": 0, "MP": 0, "AC": 0, "RX": 0, "BR": 0, "UB": 0, "PII": 0}
 
@@ -184,3 +184,51 @@ def test_a_refusal_of_other_bytes_clears_nothing(tmp_path: Path) -> None:
     history.answer(second, "NOT_TAKEN", whole=True)
     history.send(1, "REF1", batch=first.batch)
     assert history.check("--running")[1]["counters"]["BR"] == 2
+
+
+def test_a_conflict_of_another_batch_surfaces_nothing_of_this_one(tmp_path: Path) -> None:
+    """Reports are compared batch by batch: as many conflicts as contradictions, in the wrong list, is not clean."""
+    history = history_of_one(tmp_path)
+    credited_another_amount(history)
+    history.items.append(item(2))
+    history.publish("batch", second_batch(history, "B-2", [item(2)]))
+    history.publish("funding", funding("B-2"))
+    sent = history.send(2, "REF2")
+    history.move(sent)
+    history.answer(sent, "CREDITED")
+    history.tell(2, 1, "credited", "REF2", batch="B-2")
+    history.report(conflict=1, batch="B-2")
+    status, summary, _ = history.check()
+    assert (summary["bank_broke_word"], status) == (1, 1)
+    assert "but 0 conflicts are shown" in summary["problems"][0]
+    history.report(conflict=1)
+    assert history.check()[0] == 0
+
+
+def test_a_run_that_waited_for_every_word_leaves_no_contradiction_unread(tmp_path: Path) -> None:
+    """Another amount that stands in a statement nobody read: excused while it may still come, and not afterwards."""
+    history = history_of_one(tmp_path)
+    sent = history.send(1, "REF1")
+    history.move(sent, amount_fen=1)
+    history.answer(sent, "CREDITED", amount_told=False)
+    history.tell(1, 1, "credited", "REF1")
+    assert history.check()[0] == 0
+    status, summary, _ = history.check("--all-read")
+    assert (summary["counters"], status) == (ZERO, 1)
+    assert "never read that its bank credited another amount" in summary["problems"][0]
+    history.answer(sent, "CREDITED", channel="query")
+    history.report(conflict=1)
+    assert history.check("--all-read")[0] == 0
+
+
+def test_what_a_bank_pays_after_rejecting_it_was_cancelled_rightly(tmp_path: Path) -> None:
+    """Rejected, signed away, and then paid all the same: the bank's word is broken, and no order and no receipt."""
+    history = history_of_one(tmp_path)
+    rejected = history.rejected(1, "REF1")
+    history.order("CANCEL", 1, 1)
+    history.tell(1, 2, "cancelled")
+    history.move(rejected)
+    history.answer(rejected, "CREDITED")
+    history.report(conflict=1)
+    status, summary, printed = history.check()
+    assert (summary["counters"], summary["bank_broke_word"], status) == (ZERO, 1, 0), printed

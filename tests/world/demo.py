@@ -93,7 +93,8 @@ def perform(world: World, asked: argparse.Namespace, console: Console) -> int:
         keep_metrics(world)
         if not asked.keep:
             world.stop()  # gently: what was only in memory is on the disk now, where the checker looks
-        outcome = conclude(world, round(time.monotonic() - started), rested=rested, expected=EXPECTED)
+        seconds = round(time.monotonic() - started)
+        outcome = conclude(world, seconds, rested=rested, expected=EXPECTED, all_read=asked.breaches)
     except BaseException:
         world.stop()
         raise

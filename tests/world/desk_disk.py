@@ -2,7 +2,7 @@
 
 ``inputs/`` is what the checker reads (`tests/world/checker/inputs.py`); ``published`` lists the numbers of messages
 that Kafka acknowledged, so that a restarted desk sends exactly the others again, byte for byte. The three ``*.jsonl``
-files hold the records of the output topics as they were read, and with them how far.
+files hold the records of the output topics as they were read, and with them how far and when.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.v1 import Kind
+from tests.world import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Journal:
         with self._path.open("ab") as file:
             for topic, partition, offset, value in records:
                 about = {"topic": topic, "partition": partition, "offset": offset, "value": value.decode()}
+                about["wall_ms"] = clock.wall_ms()
                 file.write(json.dumps(about, ensure_ascii=False).encode() + b"\n")
                 self.next_offsets[partition] = offset + 1
             file.flush()

@@ -87,6 +87,7 @@ class History:
     chunks: list[str] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    heard: dict[str, int] = field(default_factory=dict)  # message id -> when finance read it, real
 
     def __post_init__(self) -> None:
         self.inputs = self.directory / "inputs"
@@ -232,13 +233,15 @@ class History:
         channel: str = "query",
         artefact: str = "",
         amount_told: bool = True,
+        code: str = "",
     ) -> None:
         n, at_ms, wall_ms = self.tick()
         self.database.execute(
             "INSERT INTO answers (n, at_ms, wall_ms, submission, batch, line, reference, status, amount_fen, channel,"
-            " artefact) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            " artefact, code) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             (n, at_ms, wall_ms, sent.submission, sent.batch, 0 if whole else sent.line,
-             "" if whole else sent.reference, status, sent.amount_fen if amount_told else None, channel, artefact),
+             "" if whole else sent.reference, status, sent.amount_fen if amount_told else None, channel, artefact,
+             code),
         )  # fmt: skip
 
     def paid(self, line: int, reference: str, attempt: int = 1, **changes: Any) -> Sent:
@@ -251,7 +254,7 @@ class History:
 
     def rejected(self, line: int, reference: str, attempt: int = 1) -> Sent:
         sent = self.send(line, reference)
-        self.answer(sent, "REJECTED")
+        self.answer(sent, "REJECTED", code="3018")
         self.tell(line, attempt, "failed", reference, reason="ACCOUNT_CLOSED")
         return sent
 
@@ -265,11 +268,12 @@ class History:
     ) -> str:
         """One receipt in a record of its own; returns the record's text, so that it can be repeated."""
         listed = next(each for each in self.items if each["line"] == line)
-        _, at_ms, _ = self.tick()
+        _, at_ms, wall_ms = self.tick()
+        number = 1 if batch == BATCH else int(batch.removeprefix("B-"))
         receipt = {
-            "receipt_id": f"{1 if batch == BATCH else batch}-{line}/{attempt}/{outcome}",
+            "receipt_id": f"{number}-{line}/{attempt}/{outcome}",
             "line": line,
-            "payout_id": f"1-{line}" if attempt else None,
+            "payout_id": f"{number}-{line}" if attempt else None,
             "attempt": attempt,
             "outcome": outcome,
             "reason": None,
@@ -287,25 +291,32 @@ class History:
             "receipts": [receipt],
         }
         self.chunks.append(json.dumps(chunk))
+        self.heard[f"r-{len(self.chunks) - 1}"] = wall_ms
         return self.chunks[-1]
 
-    def report(self, conflict: int) -> None:
+    def report(self, conflict: int, batch: str = BATCH) -> None:
         self.reports.append(
             json.dumps(
                 {
                     "report_id": "1/1",
                     "issuer": ISSUER,
-                    "batch_id": BATCH,
+                    "batch_id": batch,
                     "revision": len(self.reports) + 1,
                     "conflict": {"count": conflict, "amount": "0.00"},
                 }
             )
         )
 
+    def _read_ms(self, value: str) -> int | None:
+        return self.heard.get(json.loads(value).get("message_id"))
+
     def check(self, *arguments: str | Path) -> tuple[int, dict[str, Any], str]:
         """Runs the checker over the history: exit status, its last line, everything printed before."""
         for name, values in (("receipts", self.chunks), ("reports", self.reports), ("refusals", self.refusals)):
-            lines = [json.dumps({"topic": name, "partition": 0, "offset": n, "value": v}) for n, v in enumerate(values)]
+            lines = [
+                json.dumps({"topic": name, "partition": 0, "offset": n, "value": v, "wall_ms": self._read_ms(v)})
+                for n, v in enumerate(values)
+            ]
             (self.directory / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
         asked = ["--inputs", self.inputs, "--ledger", self.ledger]
         for name in ("receipts", "reports", "refusals"):
@@ -315,6 +326,37 @@ class History:
             status = checker.main([str(word) for word in (*asked, *arguments)])
         *before, last = printed.getvalue().splitlines()
         return status, json.loads(last), "\n".join(before)
+
+
+def second_batch(history: History, batch: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A list of one line, like the first."""
+    first = json.loads((history.inputs / "00000001.batch").read_bytes())
+    return {**first, "batch_id": batch, "lines": len(items), "amount": items[0]["amount"], "items": items}
+
+
+def funding(batch: str) -> dict[str, str]:
+    return {
+        "schema": "payout.funding/v1",
+        "issuer": ISSUER,
+        "funding_id": f"F-{batch}",
+        "batch_id": batch,
+        "amount": "9999.00",
+        "received_at": "2026-11-24T09:30:00+08:00",
+    }
+
+
+def recall(batch: str) -> dict[str, Any]:
+    return {
+        "schema": "payout.order/v1",
+        "issuer": ISSUER,
+        "order_id": f"R-{batch}",
+        "kind": "RECALL",
+        "batch_id": batch,
+        "line": None,
+        "attempt": None,
+        "document_no": "3",
+        "details": None,
+    }
 
 
 def clean(directory: Path) -> History:
@@ -332,6 +374,7 @@ def clean(directory: Path) -> History:
     history.rejected(4, "REF4")  # waits for an order
     history.rejected(5, "REF5")
     history.order("CANCEL", 5, 1)
+    history.tell(5, 2, "cancelled")
     lost = history.send(6, "REF6", verdict="lost")
     history.answer(lost, "ABSENT", whole=True)
     history.paid(6, "REF6", batch=lost.batch)

@@ -90,7 +90,9 @@ class Outcome:
         return not self.faults
 
 
-def check(world: World, *, at_rest: bool = True, scan: bool = True) -> tuple[dict[str, Any], str]:
+def check(
+    world: World, *, at_rest: bool = True, scan: bool = True, all_read: bool = False
+) -> tuple[dict[str, Any], str]:
     """The checker over everything on disk, as a program of its own: its last line, and all it printed before."""
     desk = world.directory / "desk"
     command = [sys.executable, "-m", "tests.world.checker", "--inputs", str(desk / "inputs")]
@@ -104,19 +106,22 @@ def check(world: World, *, at_rest: bool = True, scan: bool = True) -> tuple[dic
     places = (world.logs, world.directory / "postgres", *sorted(world.directory.glob("metrics*.txt")))
     for place in places if scan else ():
         command += ["--scan", str(place)]
-    done = subprocess.run(
-        [*command, *([] if at_rest else ["--running"])], capture_output=True, text=True, check=False, cwd=PROJECT
-    )
+    command += [] if at_rest else ["--running"]
+    command += ["--all-read"] if all_read else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     *printed, last = done.stdout.splitlines() or [""]
     if not last.startswith("{"):
         raise ChildError(f"the checker ended with status {done.returncode}: {done.stderr[-1000:]}")
     return dict(json.loads(last)), "\n".join(printed)
 
 
-def conclude(world: World, seconds: int, *, rested: bool, expected: Path | None = None) -> Outcome:
-    """Read everything once more, compare, and say what the run came to."""
+def conclude(
+    world: World, seconds: int, *, rested: bool, expected: Path | None = None, all_read: bool = False
+) -> Outcome:
+    """Read everything once more, compare, and say what the run came to. ``all_read``: the run waited for every word
+    of the banks (``Run.await_statements``), so that none of them may be left unread."""
     heard = read_receipts(world.directory / "desk" / "receipts.jsonl")
-    verdict, printed = check(world, at_rest=rested)
+    verdict, printed = check(world, at_rest=rested, all_read=all_read)
     status = world.desk_status()
     told, differs = gateway_says(status, parse_metrics((world.directory / "metrics.txt").read_text()))
     wrong, hostile = compare_hostile(world.directory / "desk")

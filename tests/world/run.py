@@ -112,7 +112,7 @@ class Run:
             if self.lift_pauses and seen.paused and killer.done():
                 await self._start_again()
                 await asyncio.to_thread(self.world.resume_banks)
-            if not seen.settled or not killer.done() or (self.await_statements and self.world.unread_days()):
+            if not seen.settled or not killer.done() or (self.await_statements and self.world.unread()):
                 settled_at = None
             elif settled_at is None:
                 settled_at = now

@@ -256,9 +256,10 @@ class World:
         """What each bank has planned and not yet done."""
         return {bank: outlook.read(self.directory / bank) for bank in BANKS}
 
-    def unread_days(self) -> int:
-        """Days of banks of files whose statements the gateway has not read yet."""
-        return sum(outlook.unread_days(self.directory / bank) for bank in BANKS)
+    def unread(self) -> int:
+        """Days of banks of files whose statements the gateway has not read yet, and credits that no bank has told."""
+        places = [self.directory / bank for bank in BANKS]
+        return sum(outlook.unread_days(place) + outlook.untold_credits(place) for place in places)
 
 
 def parse_metrics(page: str) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.storm.simulation.broker import Broker
-from tests.world.checker.inputs import Order
+from tests.world.checker.orders import Order
 from tests.world.checker.stories import Story
 
 ON_ITS_WAY_MS = 60_000  # what was SENDING when an order came may still arrive: seconds, with every delay of the month

@@ -16,7 +16,7 @@ from gateway.states import OPEN, State
 from tests.storm.model.books import Books, faults_at_rest, faults_of
 from tests.storm.simulation.bank import SimulatedBank
 from tests.storm.simulation.finance import LINES_A_LIST, batch_id
-from tests.storm.simulation.obedience import Obedience
+from tests.storm.simulation.obedience import NEVER, Obedience
 from tests.world.checker import inputs, receipts, rules, stories
 from tests.world.checker.lines import Tables
 
@@ -142,14 +142,15 @@ class Verdict:
             for topic, text in values.items():
                 (directory / topic).write_text(text)
             told = receipts.read(*(directory / topic for topic in values))
-            approved = inputs.read(directory, cancelled=told.cancelled, tables=self._tables)
+            approved = inputs.read(directory, told, tables=self._tables)
         joined = stories.join(approved, self._month.ledgers, told)
         finance = self._month.finance
         obedience = Obedience(self._month.broker, int(self._month.clock.begin.timestamp() * 1000), finance.recalls)
         self.outcome.faults += [fault for story in joined.stories for fault in obedience.faults(story)]
         self.outcome.fired.update(obedience.seen)
         frozen = sum(len(books.frozen) for books in self.books.values())
-        verdict = rules.judge(joined, self._month.ledgers, told, frozen=frozen)
+        # When a record was read the simulated Kafka knows, and `Obedience` asks it.
+        verdict = rules.judge(joined, self._month.ledgers, told, frozen=frozen, read_within_ms=NEVER)
         for finding in verdict.findings:
             owed = finding.counter == "MP" or any(words in finding.what for words in OWED)
             if not (owed and finding.subject in resting):

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--sms", type=Path, help="the SMS centre's ledger.sqlite")
     asked.add_argument("--scan", type=Path, action="append", default=[], help="file or directory without personal data")
     asked.add_argument("--running", action="store_true", help="not at rest: payments and receipts may still be owed")
+    asked.add_argument("--all-read", action="store_true", help="at rest, and no word of a bank was left unread")
     asked.add_argument("--timelines", type=int, default=20, help="violations whose timeline is printed")
     return asked
 
@@ -37,11 +38,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     told = receipts.read(asked.receipts, asked.reports, asked.refusals)
-    approved = inputs.read(asked.inputs, cancelled=told.cancelled)
-    books = ledgers.read(asked.ledger, approved.routes)
+    approved = inputs.read(asked.inputs, told)
+    books = ledgers.read(asked.ledger, approved.tables.routes, running=asked.running)
     joined = stories.join(approved, books, told)
     page = asked.metrics.read_text(encoding="utf-8") if asked.metrics is not None else ""
-    verdict = rules.judge(joined, books, told, at_rest=not asked.running, frozen=frozen(page))
+    verdict = rules.judge(joined, books, told, at_rest=not asked.running, frozen=frozen(page), all_read=asked.all_read)
     named = (asked.receipts, asked.reports, asked.refusals, asked.metrics)
     topics = [path for path in named if path is not None and path.exists()]
     hits = privacy.scan(privacy.Canaries(approved.personal), [*topics, *asked.scan])

@@ -8,17 +8,18 @@ one), and beside them ``keys.json``, ``agreements.csv``, ``programmes.csv`` and,
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.world.checker import lines
+from tests.world.checker import lines, orders
 from tests.world.checker.lines import Tables
+from tests.world.checker.orders import Order, Orders
+from tests.world.checker.persons import DUPLICATE, Persons
+from tests.world.checker.receipts import BatchKey, Told
 from tests.world.checker.signatures import KeyRing, NotSignedError, strict_json
 
 SCHEMAS = {"batch": "payout.batch-part/v1", "funding": "payout.funding/v1", "order": "payout.order/v1"}
@@ -36,22 +37,13 @@ MEMBERS = {
     ),
 }
 _PLAIN = re.compile("[0-9]{1,13}([.][0-9]{1,9})?")
-_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
-
-BatchKey = tuple[str, str]  # issuer, batch id
-Person = tuple[str, str, str]  # programme, period, ID number
 
 
-@dataclass(slots=True)
-class Message:
-    """One published message whose signature holds."""
+@dataclass(frozen=True, slots=True)
+class Message(orders.Signed):
+    """One published message whose signature holds; it was written down before it was sent."""
 
-    number: int
     kind: str
-    raw: bytes
-    document: dict[str, Any]
-    at_ms: int
-    wall_ms: int  # real; written down before the message was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +55,6 @@ class Details:
     account: str
     bank_no: str
     phone: str
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    order_id: str
-    number: int
-    kind: str
-    attempt: int
-    details: Mapping[str, str]
-    at_ms: int
-    wall_ms: int
-    digest: str
 
 
 @dataclass(slots=True)
@@ -91,6 +71,8 @@ class Payout:
     orders: list[Order] = field(default_factory=list)
     written: str = ""  # the amount as the list has it
     purpose: str = ""  # the words for the programme that a bank is told
+    county: str = ""
+    item: Mapping[str, str] = field(default_factory=dict)  # the line as it was written
 
     @property
     def name(self) -> str:
@@ -106,7 +88,7 @@ class Batch:
     completed_wall_ms: int
     funded: bool = False
     funded_wall_ms: int = 0  # when the confirmation that made it enough was published
-    recalls: int = 0
+    recalls: list[Order] = field(default_factory=list)  # that were not refused
 
     @property
     def approved(self) -> list[Payout]:
@@ -121,12 +103,14 @@ class Inputs:
     personal: set[str]
     published: int
     valid: int
-    routes: Mapping[str, str]  # a bank's number -> who pays its accounts
+    tables: Tables
+    unanswerable: list[tuple[str, Order]]  # orders about no approved line, by the line that they name
 
 
-def read(directory: Path, *, cancelled: Collection[tuple[BatchKey, int]] = (), tables: Tables | None = None) -> Inputs:
-    """All inputs of a run. A ``cancelled`` payout leaves its person free for a later list; ``tables`` replaces those
-    beside the messages."""
+def read(directory: Path, told: Told | None = None, *, tables: Tables | None = None) -> Inputs:
+    """All inputs of a run. What finance was ``told`` says which orders acted, and whom they left free for a later
+    list; ``tables`` replaces those beside the messages."""
+    told = told or Told()
     if tables is None:
         tables = Tables.read(directory / "agreements.csv", directory / "programmes.csv", directory / "bindings.csv")
     ring = KeyRing(directory / "keys.json")
@@ -142,13 +126,15 @@ def read(directory: Path, *, cancelled: Collection[tuple[BatchKey, int]] = (), t
         except NotSignedError:
             continue
         if document is not None and document["issuer"] == issuer:
-            valid.append(Message(number, kind, raw, document, about["at_ms"], about["wall_ms"]))
+            valid.append(Message(number, raw, document, about["at_ms"], about["wall_ms"], kind))
     for account, _ in tables.accounts.values():
         personal.add(account)
-    batches = _batches([message for message in valid if message.kind == "batch"], tables, set(cancelled))
+    ordered = orders.read([message for message in valid if message.kind == "order"])
+    batches = _batches([message for message in valid if message.kind == "batch"], tables, told, ordered)
     _fund(batches, [message for message in valid if message.kind == "funding"])
-    _order(batches, [message for message in valid if message.kind == "order"])
-    return Inputs(batches, personal, published, len(valid), tables.routes)
+    for key, batch in batches.items():
+        batch.recalls = [one for one in ordered.recalls.get(key, ()) if one.digest not in told.refused_orders]
+    return Inputs(batches, personal, published, len(valid), tables, list(ordered.left()))
 
 
 def _messages(directory: Path) -> Iterator[tuple[int, str, bytes, dict[str, Any]]]:
@@ -188,12 +174,12 @@ def _collect_personal(document: dict[str, Any] | None, personal: set[str]) -> No
             personal.update((value, lines.legal_name(value)))
 
 
-def _batches(messages: list[Message], tables: Tables, cancelled: set[tuple[BatchKey, int]]) -> dict[BatchKey, Batch]:
+def _batches(messages: list[Message], tables: Tables, told: Told, ordered: Orders) -> dict[BatchKey, Batch]:
     """Batches whose every part is in and whose totals agree, in the order in which they became complete."""
     heads: dict[BatchKey, dict[str, Any]] = {}
     parts: dict[BatchKey, dict[int, Message]] = {}
     complete: dict[BatchKey, Batch] = {}
-    taken = _Taken(cancelled)
+    persons = Persons(told)
     for message in messages:
         document = message.document
         key = (document["issuer"], document["batch_id"])
@@ -203,29 +189,20 @@ def _batches(messages: list[Message], tables: Tables, cancelled: set[tuple[Batch
         of_batch = parts.setdefault(key, {})
         of_batch.setdefault(document["part"], message)  # the same id with other bytes is a conflict: the first stays
         if len(of_batch) == head["parts"]:
-            batch = _judge(key, head, [of_batch[number] for number in sorted(of_batch)], tables, taken)
+            batch = _judge(key, head, [of_batch[number] for number in sorted(of_batch)], tables, persons, ordered)
             if batch is not None:
                 complete[key] = batch
     return complete
 
 
-class _Taken:
-    """Who has an approved payout of a programme and period already."""
-
-    def __init__(self, cancelled: set[tuple[BatchKey, int]]) -> None:
-        self._by: dict[Person, tuple[BatchKey, int]] = {}
-        self._cancelled = cancelled
-
-    def claim(self, person: Person, payout: tuple[BatchKey, int]) -> bool:
-        holder = self._by.get(person)
-        free = holder is None or (holder in self._cancelled and holder[0] != payout[0])
-        if not free:
-            return False
-        self._by[person] = payout
-        return True
-
-
-def _judge(key: BatchKey, head: Mapping[str, Any], parts: list[Message], tables: Tables, taken: _Taken) -> Batch | None:
+def _judge(
+    key: BatchKey,
+    head: Mapping[str, Any],
+    parts: list[Message],
+    tables: Tables,
+    persons: Persons,
+    ordered: Orders,
+) -> Batch | None:
     items = sorted((item for part in parts for item in part.document["items"]), key=lambda item: int(item["line"]))
     written = sum((Decimal(item["amount"]) for item in items if _PLAIN.fullmatch(item["amount"])), Decimal(0))
     numbers = {item["line"] for item in items}
@@ -234,13 +211,16 @@ def _judge(key: BatchKey, head: Mapping[str, Any], parts: list[Message], tables:
     if head["programme"] not in tables.programmes:
         return None
     completed_ms = max(part.at_ms for part in parts)
-    day = dt.datetime.fromtimestamp(completed_ms / 1000, _SHANGHAI).date().isoformat()
+    day = lines.day(completed_ms)
     payouts: dict[int, Payout] = {}
     for item in items:
         refused = lines.refusal(item, tables, head["county"], day)
         person = (head["programme"], head["period"], item["id_no"].upper())
-        if not refused and not taken.claim(person, (key, item["line"])):
-            refused = "DUPLICATE_BENEFICIARY"
+        about = [] if refused else ordered.about.get((key, item["line"]), [])
+        if not refused and not persons.claim(person, (key, item["line"]), about):
+            refused, about = DUPLICATE, []
+        if about:
+            ordered.take((key, item["line"]))
         account, bank_no = lines.where(item, tables)
         details = Details(lines.legal_name(item["name"]), item["id_no"].upper(), account, bank_no, item["phone"])
         payouts[item["line"]] = Payout(
@@ -251,8 +231,11 @@ def _judge(key: BatchKey, head: Mapping[str, Any], parts: list[Message], tables:
             lines.fen(item["amount"]) or 0,
             details,
             refused,
+            about,
             written=item["amount"],
             purpose=tables.programmes[head["programme"]],
+            county=head["county"],
+            item=item,
         )
     return Batch(key, payouts, completed_ms, max(part.wall_ms for part in parts))
 
@@ -274,32 +257,3 @@ def _fund(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
                 missing -= amount
                 batch.funded_wall_ms = wall_ms
         batch.funded = missing <= 0
-
-
-def _order(batches: Mapping[BatchKey, Batch], messages: list[Message]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for message in messages:
-        document = message.document
-        identity = (document["issuer"], document["order_id"])
-        batch = batches.get((document["issuer"], document["batch_id"]))
-        if identity in seen or batch is None:
-            continue
-        seen.add(identity)
-        if document["kind"] == "RECALL":
-            batch.recalls += 1
-            continue
-        payout = batch.payouts.get(document["line"])
-        if payout is not None and not payout.refused:
-            changes = {name: value for name, value in (document["details"] or {}).items() if value is not None}
-            payout.orders.append(
-                Order(
-                    document["order_id"],
-                    message.number,
-                    document["kind"],
-                    document["attempt"],
-                    changes,
-                    message.at_ms,
-                    message.wall_ms,
-                    hashlib.sha256(message.raw).hexdigest(),
-                )
-            )

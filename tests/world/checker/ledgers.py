@@ -61,6 +61,7 @@ class Answer:
     amount_fen: int | None
     channel: str
     artefact: str
+    code: str = ""  # the bank's own
 
 
 @dataclass(slots=True)
@@ -94,6 +95,7 @@ class Ledgers:
     delivered: dict[tuple[int, str], int] = field(default_factory=dict)  # artefact -> wall ms of its first delivery
     faults: dict[str, int] = field(default_factory=dict)
     routes: Mapping[str, str] = field(default_factory=dict)  # a bank's number -> its ledger's directory
+    running: bool = False  # what was on its way when they were read is not written down yet
 
     def rail(self, bank: int, reference: str) -> Rail:
         return self.rails.setdefault((bank, reference), Rail(bank, reference))
@@ -112,6 +114,13 @@ class Ledgers:
         said += [one for one in whole if one.status == "ABSENT" and not any(n < one.n for n in had)]
         return [one for one in said if one.status != "NOT_TAKEN" or one.submission == submission]
 
+    def over(self, rail: Rail, wall_ms: int | None = None) -> bool:
+        """Whether the gateway had, by a real time if one is given, a proof for each transmission that it is over."""
+        return all(
+            any(sent.n < one.n and self.had(one, wall_ms) for one in self.clearing(rail, sent.batch, sent.n))
+            for sent in rail.transmissions
+        )
+
     def negative(self, rail: Rail) -> list[Answer]:
         """Answers by which an attempt is over and unpaid: about its line, or about a whole that it travelled in."""
         said = [one for one in rail.answers if one.status in CLEARS_LINE]
@@ -124,6 +133,17 @@ class Ledgers:
         agreed = self.routes.get(bank_no)
         return agreed is None or self.names[bank].startswith(f"{agreed}/")
 
+    def had(self, answer: Answer, wall_ms: int | None) -> bool:
+        """Whether the gateway had this answer in its hands at all, and by a real time, where there is one.
+
+        A callback is acknowledged after it was taken, and again when the first acknowledgement was lost: that it came
+        is known, not when; and of one that was made a moment ago, not even that.
+        """
+        heard_ms = self.delivered_ms(answer)
+        if answer.channel == "callback":
+            return heard_ms is not None or self.running
+        return heard_ms is not None and (wall_ms is None or heard_ms <= wall_ms)
+
     def delivered_ms(self, answer: Answer) -> int | None:
         """When the gateway had this answer in its hands; None when it never had."""
         if answer.channel in AT_ONCE:
@@ -131,10 +151,10 @@ class Ledgers:
         return self.delivered.get((answer.bank, answer.artefact))
 
 
-def read(paths: Iterable[Path], routes: Mapping[str, str]) -> Ledgers:
+def read(paths: Iterable[Path], routes: Mapping[str, str], *, running: bool = False) -> Ledgers:
     """The banks' ledgers; each bank is named by its directory, as in ``routes``."""
     listed = list(paths)
-    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed], routes=routes)
+    ledgers = Ledgers([f"{path.parent.name}/{path.name}" for path in listed], routes=routes, running=running)
     for bank, path in enumerate(listed):
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             _read_one(ledgers, bank, database)
@@ -154,8 +174,8 @@ def _read_one(ledgers: Ledgers, bank: int, database: sqlite3.Connection) -> None
         ):
             ledgers.rail(bank, row[5]).movements.append(Movement(bank, row[0], row[1], row[2], row[3], row[4], back))
     for *row, line, reference, batch in database.execute(
-        "SELECT n, at_ms, wall_ms, submission, status, amount_fen, channel, artefact, line, reference, batch"
-        " FROM answers ORDER BY n"
+        "SELECT n, at_ms, wall_ms, submission, status, amount_fen, channel, artefact, coalesce(code, ''), line,"
+        " reference, batch FROM answers ORDER BY n"
     ):
         answer = Answer(bank, *row)
         if line:

@@ -18,6 +18,7 @@ _ID = re.compile("[0-9]{17}[0-9Xx]")
 _AMOUNT = re.compile("(0|[1-9][0-9]{0,12})([.][0-9]{1,2})?")
 _ACCOUNT = re.compile("[0-9A-Za-z]{5,32}")
 _MOST_FEN = 1_000_000_000
+_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Tables:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def day(at_ms: int) -> str:
+    """The day of a moment, where the lists are made."""
+    return dt.datetime.fromtimestamp(at_ms / 1000, _SHANGHAI).date().isoformat()
 
 
 def legal_name(written: str) -> str:

@@ -1,7 +1,8 @@
 """What the gateway told finance: receipts, batch reports and refusals, as they stood on the topics.
 
 Each file holds one JSON object a Kafka record (``{"topic", "partition", "offset", "value"}``, ``value`` the record's
-text), in the order of reading. Repeated records are kept: that they are byte-identical is one of the things to check.
+text; and ``wall_ms``, when it was read, where the reader kept that), in the order of reading. Repeated records are
+kept: that they are byte-identical is one of the things to check.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.world.checker.inputs import BatchKey
-
 FINAL = ("credited", "failed", "cancelled")
+
+BatchKey = tuple[str, str]  # issuer, batch id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Receipt:
     late: bool
     receipt_id: str
     final_ms: int  # when the gateway held it to be so, by its clock
+    heard_ms: int | None = None  # real; when finance had certainly read it
 
 
 @dataclass(slots=True)
@@ -39,21 +41,17 @@ class Told:
     receipts: dict[tuple[BatchKey, int], list[Receipt]] = field(default_factory=dict)
     by_reference: dict[str, Receipt] = field(default_factory=dict)
     reports: dict[BatchKey, dict[str, Any]] = field(default_factory=dict)
-    refused_orders: set[str] = field(default_factory=set)  # SHA-256 of their bytes: an id may be used twice
+    refused_orders: dict[str, str] = field(default_factory=dict)  # SHA-256 of their bytes (ids may repeat) -> why
     altered: list[str] = field(default_factory=list)
     records: int = 0
     repeats: int = 0
-
-    @property
-    def cancelled(self) -> set[tuple[BatchKey, int]]:
-        return {key for key, of in self.receipts.items() if any(one.outcome == "cancelled" for one in of)}
 
 
 def read(receipts: Path, reports: Path | None = None, refusals: Path | None = None) -> Told:
     told = Told()
     messages: dict[str, str] = {}
     contents: dict[str, dict[str, Any]] = {}
-    for value in _values(receipts):
+    for value, heard_ms in _records(receipts):
         told.records += 1
         chunk = json.loads(value)
         identity = chunk["message_id"]
@@ -62,8 +60,8 @@ def read(receipts: Path, reports: Path | None = None, refusals: Path | None = No
             if messages[identity] != value:
                 told.altered.append(f"message {identity}")
         messages.setdefault(identity, value)
-        _take_chunk(told, chunk, contents)
-    for value in _values(reports):
+        _take_chunk(told, chunk, contents, heard_ms)
+    for value, _ in _records(reports):
         report = json.loads(value)
         key = (report["issuer"], report["batch_id"])
         known = told.reports.get(key)
@@ -71,14 +69,14 @@ def read(receipts: Path, reports: Path | None = None, refusals: Path | None = No
             told.reports[key] = report
         elif report["revision"] == known["revision"] and report != known:
             told.altered.append(f"report {report['report_id']}")
-    for value in _values(refusals):
+    for value, _ in _records(refusals):
         refusal = json.loads(value)
         if refusal.get("order_id") and refusal.get("digest"):
-            told.refused_orders.add(refusal["digest"])
+            told.refused_orders.setdefault(refusal["digest"], refusal["reason"])
     return told
 
 
-def _take_chunk(told: Told, chunk: dict[str, Any], contents: dict[str, dict[str, Any]]) -> None:
+def _take_chunk(told: Told, chunk: dict[str, Any], contents: dict[str, dict[str, Any]], heard_ms: int | None) -> None:
     batch = (chunk["issuer"], chunk["batch_id"])
     for item in chunk["receipts"]:
         known = contents.setdefault(item["receipt_id"], item)
@@ -98,14 +96,17 @@ def _take_chunk(told: Told, chunk: dict[str, Any], contents: dict[str, dict[str,
             item["late"],
             item["receipt_id"],
             round(dt.datetime.fromisoformat(item["final_at"]).timestamp() * 1000),
+            heard_ms,
         )
         told.receipts.setdefault((batch, receipt.line), []).append(receipt)
         if receipt.reference:
             told.by_reference.setdefault(receipt.reference, receipt)
 
 
-def _values(path: Path | None) -> list[str]:
+def _records(path: Path | None) -> list[tuple[str, int | None]]:
+    """Each record's text, and when it was read."""
     if path is None or not path.exists():
         return []
     with path.open(encoding="utf-8") as file:
-        return [json.loads(line)["value"] for line in file if line.strip()]
+        read = [json.loads(line) for line in file if line.strip()]
+    return [(record["value"], record.get("wall_ms")) for record in read]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.world.checker import obedience, telling
 from tests.world.checker.ledgers import Ledgers, Rail, Transmission
 from tests.world.checker.lines import same_name
-from tests.world.checker.receipts import FINAL, Receipt, Told
-from tests.world.checker.stories import NOT_EXECUTED, Joined, Story
+from tests.world.checker.receipts import Told
+from tests.world.checker.stories import Joined, Story
 from tests.world.checker.word import Broken, broken_word, transmitted_after
 
-UNWRITTEN = frozenset({"NAME_NOT_ENCODABLE", "AMOUNT", "FORMAT"})  # why a line cannot be written for its bank
 COUNTERS = ("DP", "MP", "AC", "RX", "BR", "UB", "PII")
 
 
@@ -38,12 +39,24 @@ class Verdict:
         return not self.findings and not self.problems
 
 
-def judge(joined: Joined, ledgers: Ledgers, told: Told, *, at_rest: bool = True, frozen: int = 0) -> Verdict:
+def judge(
+    joined: Joined,
+    ledgers: Ledgers,
+    told: Told,
+    *,
+    at_rest: bool = True,
+    frozen: int = 0,
+    read_within_ms: int = obedience.READ_WITHIN_MS,
+    all_read: bool = False,
+) -> Verdict:
     """All findings. What is not ``at_rest`` may still owe money and receipts, but must not have done wrong.
 
     ``frozen`` is how many payouts the gateway's own gauge shows in conflict: a batch with one issues no final report.
+    ``read_within_ms`` is how long, really, a recall may have lain unread. ``all_read``: the run waited until whatever
+    a bank had to tell was read.
     """
     verdict = Verdict()
+    holders = obedience.holders(joined)
     for story in joined.stories:
         broken = broken_word(story, ledgers)
         if broken is not None:
@@ -53,15 +66,29 @@ def judge(joined: Joined, ledgers: Ledgers, told: Told, *, at_rest: bool = True,
             if broken is not None and rule in (_paid_twice, _missed):
                 continue
             verdict.findings += rule(story, ledgers, honest=broken is None, at_rest=at_rest)
+        if broken is None and at_rest and _owed(story):
+            for order in obedience.refused_for_nothing(story, joined.tables, holders):
+                what = f"order {order.order_id} was in order, and was refused"
+                verdict.findings.append(Finding("MP", story.payout.name, what, story))
+        verdict.findings += [
+            Finding("RX", story.payout.name, what, story)
+            for what in obedience.faults(
+                story, ledgers, honest=broken is None, at_rest=at_rest, read_within_ms=read_within_ms
+            )
+        ]
     verdict.findings += _paid_by_two_lists(verdict, joined.stories)
     verdict.findings += _strangers(joined.strangers)
     verdict.findings += _refused(joined, at_rest)
+    verdict.findings += [Finding("RX", story.payout.name, what, story) for story, what in telling.misnamed(joined)]
+    verdict.findings += _unanswered(joined, told) if at_rest else ()
     verdict.findings += [
         Finding("RX", f"{one.batch[1]}/{one.line}", f"{one.outcome} for nothing that was approved")
         for one in joined.unknown
     ]
     verdict.findings += [Finding("RX", what, "was repeated with other bytes") for what in told.altered]
     verdict.problems += _unsurfaced(verdict.broken, told, frozen, at_rest)
+    if all_read and at_rest:
+        verdict.problems += _unread(verdict.broken)
     if not joined.stories:
         verdict.problems.append("nothing was approved: there is nothing to count")
     return verdict
@@ -81,20 +108,26 @@ def _paid_by_two_lists(verdict: Verdict, stories: list[Story]) -> Iterator[Findi
     excused = {id(one.story) for one in verdict.broken}
     paid: dict[tuple[str, str, str], Story] = {}
     for story in stories:
-        if story.net < 1 or id(story) in excused:
+        if id(story) in excused:
             continue
-        first = paid.setdefault((story.payout.programme, story.payout.period, story.payout.details.id_no), story)
-        if first is not story:
-            yield Finding("DP", story.payout.name, f"{first.payout.name} has paid this person already", story)
+        for rail in story.rails:
+            if len(rail.credits) <= len(rail.returns):
+                continue
+            # Whom the attempt was for: an order may have put another person's ID in the place of the list's.
+            person = story.details(story.attempt_of(rail)).id_no
+            first = paid.setdefault((story.payout.programme, story.payout.period, person), story)
+            if first is not story:
+                yield Finding("DP", story.payout.name, f"{first.payout.name} has paid this person already", story)
 
 
 def _missed(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
-    if not at_rest or not story.batch.funded or story.net > 0 or story.pending_at_bank:
-        return
-    if not story.waits_for_an_order and not story.cancelled:
+    if at_rest and _owed(story) and not story.waits_for_an_order and not story.cancelled:
         yield Finding("MP", story.payout.name, "not paid, not waiting for an order, not cancelled", story)
-    for order in story.refused_for_nothing:
-        yield Finding("MP", story.payout.name, f"order {order.order_id} was in order, and was refused", story)
+
+
+def _owed(story: Story) -> bool:
+    """Whether its money is there, and has not arrived, nor lies for ever with a bank that will not say."""
+    return story.batch.funded and story.net <= 0 and not story.pending_at_bank
 
 
 def _altered(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
@@ -121,84 +154,8 @@ def _altered(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> 
 
 
 def _receipts(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
-    def wrong(what: str) -> Finding:
-        return Finding("RX", story.payout.name, what, story)
-
-    first = 0 if story.told(0) else 1
-    for attempt in range(first, story.last_attempt + 1):
-        final = sorted(one.outcome for one in story.told(attempt) if one.outcome in FINAL)
-        order = story.in_force.get(attempt)
-        if final == ["cancelled", "failed"] and order is not None and order.kind == "CANCEL":
-            continue  # it failed, and finance then signed it away
-        if attempt == 0 or len(final) != 1:
-            yield wrong(f"attempt {attempt} was answered {final or 'by nothing'}")
-    for attempt in {one.attempt for one in story.receipts if one.outcome != "cancelled"}:
-        if not story.authorised(attempt):
-            yield wrong(f"attempt {attempt} was told of, and never ordered")
-    if any(_fen(one) != story.payout.amount_fen for one in story.receipts):
-        yield wrong("a receipt names another amount")
-    if at_rest and honest and story.batch.funded and not story.receipts and not story.pending_at_bank:
-        yield wrong("no receipt at all")
-    yield from map(wrong, _told_out_of_order(story) if honest else ())
-    for rail in story.rails:
-        yield from map(wrong, _against_the_bank(story, rail, honest=honest, at_rest=at_rest))
-    yield from map(wrong, _failed_for_nothing(story, ledgers) if honest else ())
-    invented = {one.reference for one in story.receipts if one.outcome in ("credited", "returned")}
-    for reference in invented - {rail.reference for rail in story.rails}:
-        yield wrong(f"money told of under {reference or 'no reference'}, which no bank has")
-
-
-def _told_out_of_order(story: Story) -> Iterator[str]:
-    """Receipts of one payout stand on one partition, as they became true; a repeat counts where it was heard first."""
-    attempts = [one.attempt for one in story.receipts]
-    if attempts != sorted(attempts):
-        yield "told of an attempt before the one before it"
-    credited: set[str] = set()
-    for one in story.receipts:
-        if one.outcome == "credited":
-            credited.add(one.reference)
-        elif one.outcome == "returned" and one.reference not in credited:
-            yield f"told as returned before it was told as credited under {one.reference}"
-
-
-def _against_the_bank(story: Story, rail: Rail, *, honest: bool, at_rest: bool) -> Iterator[str]:
-    heard = [one for one in story.receipts if one.reference == rail.reference]
-    outcomes = {one.outcome for one in heard}
-    returned = sum(one.outcome == "returned" for one in heard)
-    back = len(rail.returns)
-    if returned > back or (at_rest and returned < back):
-        yield f"{returned} returned receipts for {back} returns under {rail.reference}"
-    if not honest:
-        return
-    credited = len({one.attempt for one in heard if one.outcome == "credited"})
-    if credited > len(rail.credits):
-        yield f"told as credited {credited} times under {rail.reference}, credited {len(rail.credits)} times"
-    if "failed" in outcomes and rail.credits:
-        yield f"told as failed under {rail.reference}, which was credited"
-    if rail.credits and any(one.outcome == "cancelled" for one in story.told(story.attempt_of(rail))):
-        yield f"told as cancelled, and credited under {rail.reference}"
-    decided = rail.credits or any(one.status == "REJECTED" for one in rail.answers)
-    if at_rest and decided and not outcomes & set(FINAL):
-        yield f"no final receipt under {rail.reference}, which the bank decided"
-
-
-def _failed_for_nothing(story: Story, ledgers: Ledgers) -> Iterator[str]:
-    """Attempts told as failed without a bank's word that the gateway can have had."""
-    rails = {rail.reference: rail for rail in story.rails}
-    for receipt in story.receipts:
-        if receipt.outcome != "failed" or not receipt.attempt:
-            continue
-        rail = rails.get(receipt.reference)
-        if rail is None or not rail.transmissions:
-            # What never travelled fails by the gateway's own rules; a bank's reasons it cannot have.
-            if receipt.reason not in {*UNWRITTEN, NOT_EXECUTED}:
-                yield f"attempt {receipt.attempt} failed as {receipt.reason}, and was never sent"
-        elif not any(ledgers.delivered_ms(one) is not None for one in ledgers.negative(rail)):
-            yield f"attempt {receipt.attempt} failed as {receipt.reason}, which no bank had said"
-
-
-def _fen(receipt: Receipt) -> int:
-    return int(receipt.amount.replace(".", ""))
+    for what in telling.faults(story, ledgers, honest=honest, at_rest=at_rest):
+        yield Finding("RX", story.payout.name, what, story)
 
 
 def _sent_again(story: Story, ledgers: Ledgers, *, honest: bool, at_rest: bool) -> Iterator[Finding]:
@@ -250,13 +207,32 @@ def _refused(joined: Joined, at_rest: bool) -> Iterator[Finding]:
         yield Finding("RX", payout.name, f"a refused line ({payout.refused}) was answered {answers or 'by nothing'}")
 
 
+def _unanswered(joined: Joined, told: Told) -> Iterator[Finding]:
+    """Orders about what is no approved line are refused; nothing is parked."""
+    for line, order in joined.unanswerable:
+        if order.digest not in told.refused_orders:
+            what = f"{order.kind} {order.order_id} is about nothing approved, and was answered by nothing"
+            yield Finding("RX", line, what)
+
+
 def _unsurfaced(broken: list[Broken], told: Told, frozen: int, at_rest: bool) -> Iterator[str]:
     """What is wrong about the handling of banks that broke their word."""
     for one in broken:
         sent = transmitted_after(one)
         if sent:
             yield f"{one.story.payout.name}: sent {sent} times after the bank contradicted itself ({one.what})"
-    heard = sum(one.delivered_ms is not None for one in broken)
-    surfaced = max(frozen, sum(report["conflict"]["count"] for report in told.reports.values()))
-    if at_rest and surfaced < heard:
-        yield f"{heard} contradictions of banks were delivered, but {surfaced} conflicts are shown"
+    heard = Counter(one.story.batch.key for one in broken if one.delivered_ms is not None)
+    # A conflict of another batch is another contradiction, or a freeze for nothing: it surfaces none of this one's.
+    reported = sum(
+        min(count, told.reports[batch]["conflict"]["count"]) for batch, count in heard.items() if batch in told.reports
+    )
+    surfaced = max(frozen, reported)
+    if at_rest and surfaced < heard.total():
+        yield f"{heard.total()} contradictions of banks were delivered, but {surfaced} conflicts are shown"
+
+
+def _unread(broken: list[Broken]) -> Iterator[str]:
+    """A contradiction that nobody was told froze nothing and paged nobody: a run that could wait has to."""
+    for one in broken:
+        if one.delivered_ms is None:
+            yield f"{one.story.payout.name}: the gateway never read that its bank {one.what}"

@@ -7,14 +7,13 @@ purpose alone, knows less. Only where that leaves a choice do the receipts decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.world.checker.inputs import Batch, BatchKey, Details, Inputs, Order, Payout
+from tests.world.checker.inputs import Batch, Details, Inputs, Payout
 from tests.world.checker.ledgers import Ledgers, Movement, Rail, Transmission
-from tests.world.checker.receipts import Receipt, Told
-
-NOT_EXECUTED = "NOT_EXECUTED"
+from tests.world.checker.lines import Tables
+from tests.world.checker.orders import NOT_EXECUTED, Order, in_force
+from tests.world.checker.receipts import BatchKey, Receipt, Told
 
 
 @dataclass(slots=True)
@@ -27,6 +26,7 @@ class Story:
     receipts: list[Receipt] = field(default_factory=list)
     in_force: dict[int, Order] = field(default_factory=dict)  # attempt -> the order that acted on it
     refused: list[Order] = field(default_factory=list)  # signed orders that the gateway answered with a refusal
+    why: dict[str, str] = field(default_factory=dict)  # the refusals' reasons, by the orders' digests
 
     @property
     def transmissions(self) -> list[Transmission]:
@@ -81,6 +81,12 @@ class Story:
         order = self.in_force.get(attempt - 1)
         return order is not None and order.kind == "REISSUE"
 
+    def made_by(self, attempt: int) -> Order | None:
+        """The order that this attempt exists by; what never reached a bank is tried anew under the same one."""
+        while attempt > 1 and any(one.reason == NOT_EXECUTED for one in self.told(attempt - 1)):
+            attempt -= 1
+        return self.in_force.get(attempt - 1)
+
     def signed_wall_ms(self, attempt: int) -> int:
         """Real time before which nobody can have had all that an attempt needs: its list, its money, its order."""
         order = self.in_force.get(attempt - 1)
@@ -92,21 +98,6 @@ class Story:
         if any(order.kind == "CANCEL" for order in self.in_force.values()):
             return True
         return bool(self.batch.recalls) and any(one.outcome == "cancelled" for one in self.receipts)
-
-    @property
-    def refused_for_nothing(self) -> list[Order]:
-        """Refused orders that were in order: about the attempt that had failed or come back last, the first about it,
-        with the details as they were."""
-        found = []
-        for order in self.refused:
-            acted = self.in_force.get(order.attempt)
-            over = any(
-                one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED and one.final_ms < order.at_ms
-                for one in self.told(order.attempt)
-            )
-            if over and not order.details and (acted is None or acted.number > order.number):
-                found.append(order)
-        return found
 
     @property
     def pending_at_bank(self) -> bool:
@@ -127,6 +118,8 @@ class Joined:
     strangers: list[Rail]  # submitted, but no approved line is about this person, programme and period
     refused: list[tuple[Payout, list[Receipt]]]
     unknown: list[Receipt]  # receipts about nothing that was ever validly approved
+    unanswerable: list[tuple[str, Order]]  # orders about no approved line
+    tables: Tables
 
 
 def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
@@ -140,7 +133,8 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
             else:
                 story = Story(payout, batch, receipts=heard)
                 story.refused = [one for one in payout.orders if one.digest in told.refused_orders]
-                story.in_force = dict(_in_force(story))
+                story.why = {one.digest: told.refused_orders[one.digest] for one in story.refused}
+                story.in_force = dict(in_force(payout.orders, told, heard))
                 stories[payout.batch, payout.line] = story
     strangers = _give_rails(stories, ledgers, told)
     unknown = [
@@ -149,21 +143,7 @@ def join(inputs: Inputs, ledgers: Ledgers, told: Told) -> Joined:
         if key not in inputs.batches or line not in inputs.batches[key].payouts
         for receipt in heard
     ]
-    return Joined(list(stories.values()), strangers, refused, unknown)
-
-
-def _in_force(story: Story) -> Iterator[tuple[int, Order]]:
-    """The first order about each attempt that was not answered with a refusal, if that attempt could be acted on."""
-    taken: set[int] = set()
-    for order in sorted(story.payout.orders, key=lambda one: one.number):
-        if order.attempt in taken or order in story.refused:
-            continue
-        heard = story.told(order.attempt)
-        over = any(one.outcome in ("failed", "returned") and one.reason != NOT_EXECUTED for one in heard)
-        unsent = order.kind == "CANCEL" and any(one.outcome == "cancelled" for one in heard)
-        if over or unsent:
-            taken.add(order.attempt)
-            yield order.attempt, order
+    return Joined(list(stories.values()), strangers, refused, unknown, inputs.unanswerable, inputs.tables)
 
 
 def _give_rails(stories: dict[tuple[BatchKey, int], Story], ledgers: Ledgers, told: Told) -> list[Rail]:
