@@ -18,7 +18,6 @@ from tests.storm.matrix import controls
 from tests.storm.matrix.bugs import BUGS
 from tests.storm.matrix.cells import CELLS, KILLS, named
 from tests.storm.matrix.play import Result, idle, missing, total
-from tests.storm.matrix.recovery import Life, p99, recovery
 from tests.storm.matrix.troubles import TROUBLES
 from tests.world.processes import PROJECT
 
@@ -61,38 +60,21 @@ def test_a_fault_that_did_not_fire_makes_its_cell_red(cell: str, fired: int, pro
 
 
 @pytest.mark.parametrize(
-    ("credited", "kills", "recoveries", "red"),
-    [(400, 20, 18, False), (0, 20, 18, True), (400, 20, 0, True), (400, 20, 9, True), (400, 0, 0, False)],
-)
-def test_a_world_in_which_nothing_happens_proves_nothing(credited: int, kills: int, recoveries: int, red: bool) -> None:
-    """Zero counters of a gateway that pays nobody, or of kills after which nobody looked, are no verdict."""
-    assert bool(idle(credited, kills, recoveries)) is red
-
-
-@pytest.mark.parametrize(
-    ("ready", "ended", "work", "seconds"),
+    ("credited", "kills", "ready", "timed", "red"),
     [
-        (None, 3.0, [2.0], None),  # killed before it was ready: the next start counts
-        (2.0, None, [0.5, 2.5], 2.5),  # what was seen before readiness is somebody else's doing
-        (2.0, 3.0, [4.0], 2.0),  # killed before it found work: ready was all it could be
-        (2.0, None, [], 2.0),
-        (2.0, None, [40.0], 2.0),  # idle, after the last kill
-        (2.0, 50.0, [40.0], 40.0),  # not idle: the storm was on
+        (400, 20, 18, 5, False),
+        (0, 20, 18, 5, True),
+        (400, 20, 0, 0, True),
+        (400, 20, 9, 9, True),
+        (400, 20, 18, 4, True),
+        (400, 0, 0, 0, False),
     ],
 )
-def test_recovery_lasts_from_the_start_to_readiness_and_to_the_first_work(
-    ready: float | None, ended: float | None, work: list[float], seconds: float | None
+def test_a_world_in_which_nothing_happens_proves_nothing(
+    credited: int, kills: int, ready: int, timed: int, red: bool
 ) -> None:
-    """The slower of the two counts, and a life that was never ready counts in the next one."""
-    assert recovery(Life(1, 0.0, ready, ended), work) == seconds
-    assert recovery(Life(1, 0.0, ready, ended, restarted=False), work) is None
-
-
-def test_the_slowest_recovery_of_few_is_not_averaged_away() -> None:
-    """By nearest rank: among a hundred or fewer the slowest or the one before it, of none zero."""
-    assert p99([1.0] * 19 + [30.0]) == 30.0
-    assert p99([float(n) for n in range(1, 201)]) == 198.0
-    assert p99([]) == 0.0
+    """Zero counters of a gateway that pays nobody, or of kills after which nobody looked or worked, are no verdict."""
+    assert bool(idle(credited, kills, ready, timed)) is red
 
 
 def test_the_last_line_is_the_sum_of_the_cells() -> None:
