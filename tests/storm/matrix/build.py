@@ -4,7 +4,9 @@
 
 Nothing of this is in `gateway/`: a bug of `bugs.py` is laid over the imported program before it starts. The clock is
 the process's own real time plus the seconds in FILE, looked at again with every reading; each time it answers with
-other seconds than before it says so in FILE.read, which is how a test knows that the jump arrived.
+other seconds than before it says in FILE.read which, and so a test knows that the jump arrived. What a process finds
+when it first looks is no jump: nothing jumped under it. A slow build is the program otherwise: it takes its time
+between a claim and SENDING, and says in FILE which failure of the database's a commit of SENDING met.
 """
 
 from __future__ import annotations
@@ -21,18 +23,18 @@ def bend_clock(path: Path) -> None:
     """`time.time`, `time.time_ns` and the gateway's own reading of real time follow ``path`` from now on."""
     real = time.time_ns
     journal = path.with_name(path.name + ".read")
-    seen = 0
+    seen: int | None = None
 
     def ahead_ns() -> int:
         nonlocal seen
         try:
             seconds = int(path.read_text() or "0")
         except (FileNotFoundError, ValueError):
-            seconds = seen
-        if seconds != seen:
+            seconds = seen or 0
+        if seen is not None and seconds != seen:
             with journal.open("a") as file:
-                file.write(f"{seconds - seen}\n")
-            seen = seconds
+                file.write(f"{seconds}\n")
+        seen = seconds
         return seconds * 1_000_000_000
 
     def time_ns() -> int:

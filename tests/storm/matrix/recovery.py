@@ -156,8 +156,9 @@ async def watch(
             else:  # they owe, or do not answer, which excuses nobody
                 quiet_since = None
             life.idle = quiet_since is not None and at - quiet_since > IDLE_SECONDS
-            life.overdue = life.lost_at(at)
-            if life.overdue or life.idle or at - life.ready > GIVE_UP_SECONDS:
+            lost = life.lost_at(at)
+            life.overdue = lost and life.ready - life.began <= BOUND_SECONDS  # else it was its readiness that was late
+            if lost or life.idle or at - life.ready > GIVE_UP_SECONDS:
                 return
         await sleep(WORK_LOOK_SECONDS)
 
