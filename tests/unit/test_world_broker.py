@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,8 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tests.world import broker, kafka_jvm
 from tests.world.broker import EMBEDDED_LIMITS, KAFKA_IMAGE, EmbeddedBroker, ExternalBroker, select_broker
-from tests.world.kafka_jvm import POM
+from tests.world.kafka_jvm import POM, class_path
 from tests.world.processes import PROJECT, ChildError
 
 BATCHES = TopicPartition("payout.batches", 0)
@@ -108,6 +110,23 @@ def test_the_environment_chooses_the_broker(tmp_path: Path) -> None:
         select_broker(tmp_path, {"KAFKA": "external"})
     with pytest.raises(ChildError, match="external, docker, jvm or embedded"):
         select_broker(tmp_path, {"KAFKA": "redis"})
+
+
+def test_a_maven_that_does_not_end_is_a_kafka_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever chooses a broker then takes another one, as where Maven says by itself that it cannot."""
+
+    def hang(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 600)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(ChildError, match="within 600 s"):
+        class_path(tmp_path / "none" / "class-path.txt")
+    monkeypatch.setattr(kafka_jvm, "jvm_is_there", lambda: True)
+    monkeypatch.setattr(kafka_jvm, "class_path", lambda: class_path(tmp_path / "none" / "class-path.txt"))
+    monkeypatch.setattr(broker, "engine_answers", lambda: False)
+    assert select_broker(tmp_path, {}).kind == "embedded"
 
 
 def test_every_way_to_apache_kafka_leads_to_one_version() -> None:

@@ -35,13 +35,16 @@ def class_path(cache: Path = PROJECT / ".demo" / "kafka-class-path.txt") -> str:
         if known and all(Path(jar).exists() for jar in known.split(os.pathsep)):
             return known
     cache.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath", f"-Dmdep.outputFile={cache}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=MAVEN_TIMEOUT_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath", f"-Dmdep.outputFile={cache}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MAVEN_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"Maven did not resolve Apache Kafka within {MAVEN_TIMEOUT_SECONDS} s") from error
     if done.returncode != 0:
         raise ChildError(f"Maven could not resolve Apache Kafka: {done.stdout.strip()[-500:]}")
     return cache.read_text().strip()

@@ -1,9 +1,10 @@
 """One cell in one world: lists come in, gateways are killed at random moments, trouble strikes, all comes to rest.
 
-Every fourth kill comes soon after the restart, ready or not, so that recoveries are killed as well. Where Kafka, the
-database or another instance goes away, two of five come while it is away. The others find a process at work. Whoever
-ends by himself with the status that asks for a fresh process (75) is given one, as by any supervisor; any other end is
-a fault.
+Every third kill waits until a bank has seen its victim at work, so that recoveries are measured to their end. Of the
+others one in four comes soon after the restart, ready or not, so that recoveries are killed as well. Where Kafka, the
+database or another instance goes away, two of five come while it is away. The rest find a process that is ready.
+Whoever ends by himself with the status that asks for a fresh process (75) is given one, as by any supervisor; any
+other end is a fault.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.bank.ledger import read_only
+from tests.storm.matrix.books import Books
 from tests.storm.matrix.cells import Cell
-from tests.storm.matrix.recovery import Observer
+from tests.storm.matrix.recovery import Observer, watch
 from tests.storm.matrix.street import SECOND, Street
 from tests.storm.matrix.troubles import TAKES_AWAY, TROUBLES
 from tests.world.layout_banks import BANKS
@@ -27,6 +29,7 @@ from tests.world.run import Run
 READY_SECONDS = 120
 SOON = 0.25  # the share of kills that do not wait for readiness
 STRUCK = 0.4  # and of those that come while something is away, in cells where something is
+AT_WORK = 3  # every so-manieth kill waits for the first work
 STRIKE_SECONDS = 15  # real: longer than two strikes lie apart
 EXIT_STALLED = 75
 _LOOK_SECONDS = 0.03
@@ -49,6 +52,8 @@ class Storm(Run):
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed * 1000 + sum(map(ord, self.cell.name)))
         self.observer = Observer(self.world.directory)
+        self.books = Books(lambda: self.world.postgres.dsn("payout"), self.world.now)
+        self._watches: dict[str, asyncio.Task[None]] = {}
         self._over = asyncio.Event()
         self._late = 0  # strikes after the last kill
         self._dead: set[str] = set()  # killed by us and not started again yet
@@ -85,8 +90,8 @@ class Storm(Run):
     async def _kill(self) -> None:
         if self.world.instances > 1:
             self.world.start_second()
-        for _, port in self.world.gateways().values():
-            self.observer.began(port, restarted=False)
+        for name in self.world.gateways():
+            self._began(name, restarted=False)
         self.observer.start()
         trouble = asyncio.create_task(self._trouble())
         try:
@@ -96,9 +101,16 @@ class Storm(Run):
                     await trouble  # it broke: nothing here proves anything any more
             self._over.set()
             await trouble
+            await self._everybody_is_at_work()
         finally:
-            trouble.cancel()
-        await self._everybody_is_ready()
+            for task in (trouble, *self._watches.values()):
+                task.cancel()
+            self.books.close()
+
+    def _began(self, name: str, *, restarted: bool = True) -> None:
+        """A life begins, and is followed to its first work."""
+        life = self.observer.began(self.world.gateways()[name][1], restarted=restarted)
+        self._watches[name] = asyncio.create_task(watch(life, self.observer.worked, self.books.owed))
 
     async def _trouble(self) -> None:
         if self.cell.trouble:
@@ -112,7 +124,10 @@ class Storm(Run):
         child, port = self.world.gateways()[name]
         moment = self.chance.random()
         enough = self.observer.recovered * 2 > number  # a life that is killed before it is ready is no recovery
-        if enough and moment < SOON:
+        if number % AT_WORK == 1:
+            await self._wait_at_work(name, port)
+            await self.pause(0.2, 1)
+        elif enough and moment < SOON:
             await self.pause(0.1, 2.5)
         elif enough and self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
             await self._wait_struck()
@@ -127,7 +142,7 @@ class Storm(Run):
         await self.pause(0.05, 0.5)
         child.start()
         self._dead.discard(name)
-        self.observer.began(port)
+        self._began(name)
 
     async def _wait_ready(self, name: str, port: int) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -138,15 +153,20 @@ class Storm(Run):
                 raise ChildError(f"{name} was not ready {READY_SECONDS} s after its start")
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def _wait_at_work(self, name: str, port: int) -> None:
+        """Until a bank has seen it at work, or its watch has ended without."""
+        await self._wait_ready(name, port)
+        await self._watches[name]
+
     async def _wait_struck(self) -> None:
         """Until something is away, or somebody stands still, just now; not for ever."""
         deadline = time.monotonic() + STRIKE_SECONDS
         while not self.away and not self.stopped and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _everybody_is_ready(self) -> None:
+    async def _everybody_is_at_work(self) -> None:
         for name, (_, port) in self.world.gateways().items():
-            await self._wait_ready(name, port)
+            await self._wait_at_work(name, port)
 
     def _demand_everybody(self, killer: asyncio.Task[None]) -> None:
         if killer.done():
@@ -160,7 +180,7 @@ class Storm(Run):
             port = self.world.gateways()[name][1]
             self.observer.ended(port)
             child.start()
-            self.observer.began(port)
+            self._began(name)
 
 
 def faults_fired(world: Street, names: tuple[str, ...]) -> Mapping[str, int]:
