@@ -61,6 +61,7 @@ def told(soak: Soak) -> dict[str, Any]:
         "born": len(soak.born),
         "mb_early": round(early),
         "mb_late": round(late),
+        "mb_by_tenths": soak.tenths,
         "drift": f"{soak.drift:.1%}",
     }
 
