@@ -55,7 +55,7 @@ class Soak:
 
     @property
     def tenths(self) -> list[int]:
-        """Resident MB by tenths of the run: whether it has found its size, or grows for ever; -1 where nobody looked."""
+        """Resident MB by tenths of the run: whether it found its size, or grows for ever; -1 where nobody looked."""
         spans = [[look.megabytes for look in self._between(n / 10, (n + 1) / 10)] for n in range(10)]
         return [round(statistics.median(span)) if span else -1 for span in spans]
 
