@@ -52,6 +52,8 @@ def test_every_proof_names_a_fault_that_a_bank_of_the_cell_can_have() -> None:
         ("truncated_results", 0, {"result_truncated": 9, "short_answer": 9, "query_short": 0}, True),
         ("clock_jump", 0, {"not_found_until_settled": 9}, True),
         ("clock_jump", 9, {"not_found_until_settled": 0}, True),
+        ("zombie", 2, {}, True),
+        ("disk_full", 2, {}, True),
     ],
 )
 def test_a_fault_that_did_not_fire_makes_its_cell_red(cell: str, fired: int, proof: dict[str, int], red: bool) -> None:
@@ -115,9 +117,10 @@ def test_a_clean_matrix_with_red_controls_is_the_only_success(monkeypatch: pytes
 
 
 def test_every_sabotaged_build_is_a_control() -> None:
-    """Three bugs, each with the cell that must find it; the slice of the gate has one of them at least."""
+    """Five bugs, each with the cell that must find it; the slice of the gate has one of them at least."""
     assert {control.bug for control in controls.CONTROLS} == set(BUGS)
-    assert len(BUGS) == 3
+    assert len(BUGS) == 5
+    assert {control.cell for control in controls.CONTROLS} >= {cell.name for cell in CELLS if cell.slow}
     assert any(control.quick for control in controls.CONTROLS)
     assert all(named(control.cell) for control in controls.CONTROLS)
 

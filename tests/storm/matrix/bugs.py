@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
-from gateway import metrics
+from gateway import dispatch, metrics
+from gateway.dispatch import Dispatch
 from gateway.intake import Intake
 from gateway.policy import Approved
 from gateway.receipts import Relay
+from gateway.store import submissions
+from gateway.store.engine import sql
+from tests.storm.broken.sends_anyway import begin_anyway
 from tests.storm.model.bugs import commit_after_the_call, resend_on_timeout
 
 
@@ -34,6 +38,27 @@ def published_before_sent(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(Relay, "_drain_lane", drain_lane)
+
+
+_CLAIM = "fence = $2 AND state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()"
+
+
+def no_fence_asked(patch: pytest.MonkeyPatch) -> None:
+    """Who has claimed a submission sends it: SENDING asks nothing of the claim, nor does the last look at the time.
+
+    Each of the three conditions, and the look, stands by itself between a process that slept and a bank: a build that
+    has kept one of them sends nothing twice here, so that this one has none.
+    """
+    text = sql("write_sending")
+    assert _CLAIM in text, "write_sending reads otherwise by now: this control removes nothing"
+    loose = text.replace(_CLAIM, "$2::bigint IS NOT NULL")
+    patch.setattr(submissions, "sql", lambda name: loose if name == "write_sending" else sql(name))
+    patch.setattr(dispatch, "_uptime_seconds", lambda: 0)
+
+
+def sends_anyway(patch: pytest.MonkeyPatch) -> None:
+    """A commit of SENDING that failed is a formality: the bank is called all the same."""
+    patch.setattr(Dispatch, "_begin", begin_anyway)
 
 
 Verdicts = list[tuple[Any, Any]]  # lines of a part, each with what is to become of it
@@ -79,7 +104,8 @@ def amounts_exchanged(patch: pytest.MonkeyPatch) -> None:
 
 
 BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    bug.__name__: bug for bug in (commit_after_the_call, resend_on_timeout, published_before_sent)
+    bug.__name__: bug
+    for bug in (commit_after_the_call, resend_on_timeout, published_before_sent, no_fence_asked, sends_anyway)
 }
 MISCOUNTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     bug.__name__: bug for bug in (amounts_exchanged, line_left_out, paid_short)

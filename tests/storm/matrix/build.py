@@ -1,6 +1,6 @@
-"""Starts the gateway as a build that is not the shipped one: sabotaged on purpose, or with a clock that can be set.
+"""Starts the gateway as a build that is not the shipped one: sabotaged on purpose, slow, or with a clock to set.
 
-    python -m tests.storm.matrix.build [--clock FILE] [--bug NAME] -- run --config gateway.toml
+    python -m tests.storm.matrix.build [--clock FILE] [--slow FILE] [--bug NAME] -- run --config gateway.toml
 
 Nothing of this is in `gateway/`: a bug of `bugs.py` is laid over the imported program before it starts. The clock is
 the process's own real time plus the seconds in FILE, looked at again with every reading; each time it answers with
@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import random
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+SLOW_SECONDS = (0.4, 1.4)  # well inside a lease of four seconds, and long enough to be met
 
 
 def bend_clock(path: Path) -> None:
@@ -54,10 +58,38 @@ def bend_clock(path: Path) -> None:
     setattr(Clock, "wall", wall)  # noqa: B010 - mypy refuses the plain assignment to a method
 
 
+def slow_down(journal: Path) -> None:
+    """Claims wait before they become SENDING; a SENDING that cannot be committed is written down in ``journal``."""
+    import asyncio
+
+    from gateway.dispatch import Dispatch
+    from gateway.store.engine import outage
+    from gateway.store.submissions import Submissions
+
+    begin, write = Dispatch._begin, Submissions.write_sending
+
+    async def begin_late(self: Dispatch, *arguments: Any) -> dt.datetime | None:
+        await asyncio.sleep(random.uniform(*SLOW_SECONDS))
+        return await begin(self, *arguments)
+
+    async def write_sending(self: Submissions, *arguments: Any, **named: Any) -> dt.datetime:
+        try:
+            return await write(self, *arguments, **named)
+        except Exception as error:
+            if outage(error):
+                with journal.open("a") as file:
+                    file.write(f"{type(error).__name__}\n")
+            raise
+
+    setattr(Dispatch, "_begin", begin_late)  # noqa: B010 - as above
+    setattr(Submissions, "write_sending", write_sending)  # noqa: B010
+
+
 def main() -> None:
     split = sys.argv.index("--")
     asked = argparse.ArgumentParser(prog="build", description=(__doc__ or "").partition("\n")[0])
     asked.add_argument("--clock", type=Path)
+    asked.add_argument("--slow", type=Path)
     asked.add_argument("--bug")
     given = asked.parse_args(sys.argv[1:split])
     if given.clock is not None:
@@ -66,6 +98,8 @@ def main() -> None:
         from tests.storm.matrix.bugs import plant
 
         plant(given.bug)
+    if given.slow is not None:  # over the bug, so that its window is as wide
+        slow_down(given.slow)
     from gateway.__main__ import main as gateway
 
     sys.argv = ["gateway", *sys.argv[split + 1 :]]

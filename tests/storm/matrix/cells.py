@@ -38,6 +38,7 @@ class Cell:
     proof: tuple[str, ...] = ()
     trouble: str = ""  # of `troubles.TROUBLES`; counts by itself
     least: int = 3  # how often it must have fired at all
+    slow: bool = False  # a build that takes its time between a claim and SENDING, which is where this trouble hurts
     instances: int = 1
     quick: bool = False  # in the slice that every run of the gate plays
     needs_kafka: bool = False  # what the embedded broker cannot do
@@ -99,13 +100,14 @@ CELLS = (
         proof=("not_found_until_settled",),
         trouble="clock",
     ),
-    Cell("disk_full", "the database's disk is full for a while", trouble="disk"),
+    Cell("disk_full", "the database's disk is full before what is claimed is SENDING", trouble="disk", slow=True),
     Cell("poison", "messages that nobody may believe or can read, on every input topic", trouble="poison", least=12),
     Cell(
         "zombie",
-        "two instances; one stands still beyond its lease and wakes up again",
+        "two instances; one stands still beyond its lease with what it has claimed and not sent, and wakes up again",
         rates((BANKS, {"timeout_after_accept": 2500})),
         trouble="zombie",
+        slow=True,
         instances=2,
         needs_kafka=True,
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.storm.caught import Caught, Watch
 from tests.storm.matrix.cells import Cell, named
-from tests.storm.matrix.play import lists_for, plan_of
+from tests.storm.matrix.play import lists_for, plan_of, street_of
 from tests.storm.matrix.storm import Storm
 from tests.storm.matrix.street import Street
 from tests.world.layout_banks import BANKS
@@ -39,6 +39,8 @@ CONTROLS = (
     Control("resend_on_timeout", "accept_then_hang", ("BR", "DP"), quick=True),
     Control("commit_after_the_call", "accept_then_hang", ("BR", "DP")),
     Control("published_before_sent", "kafka_restart", ("RX",), at_rest=True),
+    Control("no_fence_asked", "zombie", ("BR", "DP")),
+    Control("sends_anyway", "disk_full", ("BR", "DP")),
 )
 
 
@@ -61,12 +63,14 @@ def run(control: Control, seed: int) -> Verdict:
     directory = fresh_directory(f"storm-{control.bug.replace('_', '-')}")
     began = time.monotonic()
     verdict = Verdict(control.bug, control.cell)
-    world = Street(plan_of(cell, directory, seed, lists_for(KILLS)), bug=control.bug)
+    world = street_of(cell, plan_of(cell, directory, seed, lists_for(cell, KILLS)), control.bug)
     try:
         with world:
             _follow(control, world, cell, seed, verdict)
     except Exception as error:  # a control that could not be played has caught nothing
         verdict.why_not = f"{type(error).__name__}: {error}"
+    finally:
+        world.leave()
     verdict.seconds = round(time.monotonic() - began)
     _remove(directory, verdict)
     return verdict

@@ -78,9 +78,21 @@ def plan_of(cell: Cell, directory: Path, seed: int, lists: int) -> Plan:
     )
 
 
-def lists_for(kills: int) -> int:
-    """So many that the last one comes near the last kill."""
-    return 2 + kills
+def lists_for(cell: Cell, kills: int) -> int:
+    """So many that the last one comes near the last kill, which where claims are waited for comes later."""
+    return 2 + kills * (2 if cell.slow else 1)
+
+
+def street_of(cell: Cell, plan: Plan, bug: str = "") -> Street:
+    """The world that a cell asks for, its gateways the shipped program or a build that is broken by ``bug``."""
+    return Street(
+        plan,
+        instances=cell.instances,
+        bends=cell.trouble == "clock",
+        disk=cell.trouble == "disk",
+        slow=cell.slow,
+        bug=bug,
+    )
 
 
 def play(cell: Cell, *, seed: int, kills: int) -> Result:
@@ -88,12 +100,7 @@ def play(cell: Cell, *, seed: int, kills: int) -> Result:
     directory = fresh_directory(f"storm-{cell.name.replace('_', '-')}")
     result = Result(cell.name, cell.what)
     began = time.monotonic()
-    world = Street(
-        plan_of(cell, directory, seed, lists_for(kills)),
-        instances=cell.instances,
-        bends=cell.trouble == "clock",
-        disk=cell.trouble == "disk",
-    )
+    world = street_of(cell, plan_of(cell, directory, seed, lists_for(cell, kills)))
     storm: Storm | None = None
     try:
         with world:

@@ -82,13 +82,25 @@ class Disk:
 
 
 class Street(World):
-    """A world whose gateways can be another build (`bug`), on another clock (`bends`), one or two, on a small disk."""
+    """A world whose gateways can be another build (`bug`, `slow`), on another clock (`bends`), one or two, on a small
+    disk."""
 
-    def __init__(self, plan: Plan, *, instances: int = 1, bends: bool = False, bug: str = "", disk: bool = False):
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        instances: int = 1,
+        bends: bool = False,
+        bug: str = "",
+        disk: bool = False,
+        slow: bool = False,
+    ):
         super().__init__(plan)
         self.instances = instances
         self.clock_file = plan.directory / "clock" if bends else None
         self.bug = bug
+        self.refused = plan.directory / "sending.refused"  # by a slow build: each SENDING that was not committed
+        self.slow = slow
         self.disk = Disk(self.postgres.data) if disk else None
         self.second_port = free_port()
 
@@ -125,6 +137,7 @@ class Street(World):
     def _child(self, name: str, argv: list[str]) -> Child:
         other = [] if self.clock_file is None else ["--clock", str(self.clock_file)]
         other += ["--bug", self.bug] if self.bug else []
+        other += ["--slow", str(self.refused)] if self.slow else []
         if name in ("gateway", SECOND) and other:
             argv = [*python_module("tests.storm.matrix.build", *other), "--", *argv[argv.index("run") :]]
         return super()._child(name, argv)
@@ -139,6 +152,10 @@ class Street(World):
         with suppress(Exception):
             await connection.close(timeout=2)
         return True
+
+    def refusals(self) -> list[str]:
+        """By what the commits of SENDING of a slow build have failed so far."""
+        return self.refused.read_text().split() if self.refused.exists() else []
 
     async def revive_database(self, seconds: int = 180) -> None:
         """Start the server until it answers: an earlier life's memory may be in use. ChildError if it never does."""

@@ -13,6 +13,7 @@ import hashlib
 import json
 import random
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.approval import AUDIENCE, SigningKey, sign
 from schemas.v1 import Kind
+from tests.storm.matrix.books import Held
 from tests.world import layout
 from tests.world.broker import PREFIX, listens
 from tests.world.processes import ChildError
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 HOUR, DAY = 3600, 86_400
 _LOOK_SECONDS = 0.05
+CLAIM_SECONDS = 8  # longer than two lists lie apart
+TAKEN_SECONDS = 12  # more than a process needs to be there again
+SLOWLY = 0.25  # the share of full disks that fill before the log needs its next file
 _BACK_SECONDS = 180
 
 
@@ -76,24 +81,32 @@ async def database(storm: Storm) -> None:
 
 
 async def disk(storm: Storm) -> None:
-    """The database's disk is full to the last byte, and is not any more. PostgreSQL's log says what that did to it."""
-    world = storm.world
+    """The database's disk is full to the last byte as soon as something is claimed, and is not any more.
+
+    It counts where PostgreSQL's log says that it was full, and a commit of SENDING failed meanwhile.
+    """
+    world, strikes = storm.world, 0
     child, room = world.postgres.child, world.disk
     assert child is not None
     assert room is not None
     while await storm.rest(3, 8):
-        before = full(child.errors)
+        before, refused = full(child.errors), len(world.refusals())
+        await claimed(storm)
         storm.away.add("postgres")
         room.fill(child.pid)
-        await storm.pause(1, 2)
+        if storm.chance.random() < SLOWLY:
+            await storm.pause(1, 2)
         if full(child.errors) == before:  # it still had room in the files that are there: make it begin the next one
             await switch_wal(world.postgres.dsn())
         await storm.pause(1.5, 3)
         room.release(child.pid)
         await world.revive_database()
         storm.returned("postgres")
-        storm.fired += full(child.errors) > before
-    storm.notes.append(room.kind)
+        is_full = full(child.errors) > before
+        strikes += is_full
+        storm.fired += is_full and len(world.refusals()) > refused
+    errors = Counter(world.refusals())
+    storm.notes.append(f"{room.kind}, full {strikes} times; SENDING refused: {dict(errors)}")
 
 
 def full(log: Path) -> int:
@@ -202,22 +215,54 @@ def answered(directory: Path, digests: list[str]) -> int:
 
 
 async def zombie(storm: Storm) -> None:
-    """One instance is stopped (SIGSTOP) until its lease is over, while the other works on, and woken up (SIGCONT)."""
-    world = storm.world
+    """One instance is stopped (SIGSTOP) with what it has claimed and not sent, until its lease is over and the other
+    has taken the claim, and woken up (SIGCONT). It counts where all of that is so: by the books, and by the kernel."""
+    world, stops, unsent = storm.world, 0, 0
     lease_seconds = int(world.plan.sections()["timing"]["lease_seconds"])
     while await storm.rest(1, 3):
-        name = storm.chance.choice(sorted(world.gateways()))
+        held = await claimed(storm)
+        name = holder(storm, held) or storm.chance.choice(sorted(world.gateways()))
         child, _ = world.gateways()[name]
         if not child.running:
             continue
         pid = child.pid
         storm.stopped.add(name)
         child.send(signal.SIGSTOP)
+        await storm.pause(0.2, 0.2)  # what it had said to the database by then, the database has done
+        is_unsent = held is not None and held.pid == pid and await storm.books.is_unsent(held)
         await storm.pause(lease_seconds + 1, lease_seconds + 3)
+        is_taken = is_unsent and held is not None and await taken(storm, held)
         slept = child.running and child.pid == pid and is_stopped(pid)
         child.send(signal.SIGCONT)
         storm.awake(name)
-        storm.fired += slept
+        stops, unsent, storm.fired = stops + 1, unsent + is_unsent, storm.fired + (slept and is_taken)
+    storm.notes.append(f"{stops} stops, {unsent} with an unsent claim, {storm.fired} of those taken by the other")
+
+
+def holder(storm: Storm, held: Held | None) -> str:
+    """Which instance that is; "" for none, and for one that has ended since."""
+    running = {child.pid: name for name, (child, _) in storm.world.gateways().items() if child.running}
+    return "" if held is None else running.get(held.pid, "")
+
+
+async def taken(storm: Storm, held: Held) -> bool:
+    """Whether another process claims it; who does it may just have been killed, and come again."""
+    deadline = asyncio.get_running_loop().time() + TAKEN_SECONDS
+    while not (is_taken := await storm.books.is_taken(held)) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+    return is_taken
+
+
+async def claimed(storm: Storm) -> Held | None:
+    """Wait until a gateway holds a claim that is not SENDING yet; None where none does for a while."""
+    deadline = asyncio.get_running_loop().time() + CLAIM_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        running = [child.pid for child, _ in storm.world.gateways().values() if child.running]
+        held = await storm.books.held(running)
+        if held is not None:
+            return held
+        await asyncio.sleep(_LOOK_SECONDS)
+    return None
 
 
 def is_stopped(pid: int) -> bool:
