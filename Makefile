@@ -51,7 +51,8 @@ fuzz: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3'
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
-# The kill -9 matrix: every fault crossed with kills, and three sabotaged builds that it must catch. QUICK=1 is a slice of
+# The kill -9 matrix: every fault crossed with kills, and five sabotaged builds that it must catch. The whole needs Apache
+# Kafka (Java 17 and Maven, or a container) and fails where a cell could not be played. QUICK=1 is a slice of
 # at most five minutes; CELL= and SEED= play one again.
 storm: $(VENV)/.ready
 	$(BIN)/python -m tests.storm.matrix $(if $(QUICK),--quick) $(if $(CELL),--cell $(CELL)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))

@@ -19,6 +19,7 @@ from tests.storm.matrix.bugs import BUGS
 from tests.storm.matrix.cells import CELLS, KILLS, named
 from tests.storm.matrix.play import Result, idle, missing, total
 from tests.storm.matrix.troubles import TROUBLES, jumps_read
+from tests.world.broker import EMBEDDED_LIMITS, Limits
 from tests.world.processes import PROJECT
 
 ZERO = dict.fromkeys(("DP", "MP", "AC", "RX", "BR", "UB", "PII"), 0)
@@ -93,27 +94,57 @@ def test_the_last_line_is_the_sum_of_the_cells() -> None:
     }
 
 
-def verdict_of(monkeypatch: pytest.MonkeyPatch, faults: list[str], red: bool) -> tuple[int, dict[str, object]]:
+class Kafka:
+    """A broker that nobody starts."""
+
+    kind = "none"
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+
+def verdict_of(
+    monkeypatch: pytest.MonkeyPatch,
+    faults: list[str],
+    red: bool,
+    arguments: tuple[str, ...] = ("--quick",),
+    limits: Limits | None = None,
+) -> tuple[int, list[str]]:
+    """The exit status, and what was said."""
+
     def play(cell: object, **_: object) -> Result:
         return Result("none", "", kills=6, payouts=1, recoveries=[1.0], counters=ZERO, faults=list(faults))
 
     said: list[str] = []
     monkeypatch.setattr(matrix, "play", play)
+    monkeypatch.setattr(matrix, "select_broker", lambda _: Kafka(limits or Limits()))
     monkeypatch.setattr(controls, "run", lambda control, _: controls.Verdict(control.bug, control.cell, red=red))
     monkeypatch.setattr("builtins.print", lambda text="", **_: said.append(str(text)))
-    status = matrix.main(["--quick"])
-    return status, json.loads(said[-1])
+    return matrix.main(arguments), said
 
 
 def test_a_clean_matrix_with_red_controls_is_the_only_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit status 0 needs every cell clean and every sabotaged build caught; the line says how many were."""
-    status, figures = verdict_of(monkeypatch, [], red=True)
+    status, said = verdict_of(monkeypatch, [], red=True)
+    figures = json.loads(said[-1])
     count = sum(control.quick for control in controls.CONTROLS)
     assert (status, figures["controls_red"]) == (0, f"{count}/{count}")
     assert list(figures) == ["kills", "cells", "payouts", "recovery_p99_seconds", "counters", "controls_red"]
     assert verdict_of(monkeypatch, ["kafka struck 0 times, not 3"], red=True)[0] == 1
-    status, figures = verdict_of(monkeypatch, [], red=False)
-    assert (status, figures["controls_red"]) == (1, f"0/{count}")
+    status, said = verdict_of(monkeypatch, [], red=False)
+    assert (status, json.loads(said[-1])["controls_red"]) == (1, f"0/{count}")
+
+
+def test_a_whole_of_which_a_cell_was_not_played_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Apache Kafka 4 a cell and its control are left out: the whole fails and says which, a slice does not."""
+    status, said = verdict_of(monkeypatch, [], red=True, arguments=(), limits=EMBEDDED_LIMITS)
+    assert status == 1
+    assert said[-2] == "storm: NOT THE WHOLE: zombie, no_fence_asked not played for want of Apache Kafka 4"
+    assert json.loads(said[-1])["skipped"] == ["zombie", "no_fence_asked"]
+    assert verdict_of(monkeypatch, [], red=True, arguments=())[0] == 0
+    assert verdict_of(monkeypatch, [], red=True, limits=EMBEDDED_LIMITS)[0] == 0
+    status, said = verdict_of(monkeypatch, [], red=True, arguments=("--cell", "zombie"), limits=EMBEDDED_LIMITS)
+    assert (status, said[-2]) == (0, "storm: NOT PLAYED: zombie")
 
 
 def test_every_sabotaged_build_is_a_control() -> None:

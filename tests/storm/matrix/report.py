@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tests.storm.matrix.cells import Cell
 from tests.storm.matrix.controls import Verdict
 from tests.storm.matrix.play import Result
 from tests.storm.matrix.recovery import BOUND_SECONDS
@@ -29,8 +28,8 @@ def say_what_comes(cells: int, controls: int, kills: int, seed: int, broker: Bro
         say(_HEAD)
 
 
-def say_skipped(cell: Cell, reason: str) -> None:
-    say(f"{cell.name:<20} skipped: {reason}")
+def say_skipped(name: str, reason: str) -> None:
+    say(f"{name:<20} skipped: {reason}")
 
 
 def say_result(result: Result, seed: int) -> None:
@@ -61,15 +60,21 @@ def say_controls(verdicts: Sequence[Verdict]) -> None:
             say(f"    FAULT: a build that is broken on purpose passed: {one.why_not}")
 
 
-def say_verdict(results: Sequence[Result], verdicts: Sequence[Verdict], skipped: Sequence[str]) -> None:
-    """The one line that a summary of a run should show."""
+def say_verdict(
+    results: Sequence[Result], verdicts: Sequence[Verdict], skipped: Sequence[str], *, whole: bool = False
+) -> None:
+    """The one line that a summary of a run should show. A whole of which a part was not played proves nothing."""
     failed = [result.cell for result in results if result.faults]
     green = [one.bug for one in verdicts if not one.red]
     say()
-    if failed or green:
-        say(f"storm: FAILED in {', '.join([*failed, *green])}")
-        return
     parts = []
+    if failed or green:
+        parts.append(f"FAILED in {', '.join([*failed, *green])}")
+    if whole and skipped:
+        parts.append(f"NOT THE WHOLE: {', '.join(skipped)} not played for want of Apache Kafka 4")
+    if parts:
+        say(f"storm: {'; '.join(parts)}")
+        return
     if results:
         kills = sum(result.kills for result in results)
         parts.append(f"{len(results)} cells clean through {kills} kills, recovery within {BOUND_SECONDS} s")
