@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from gateway.dispatch import Dispatch
 from gateway.store.submissions import Submissions
-from tests.store.kit import Gateway, line
+from tests.store.kit import START, Gateway, line
 from tests.storm.matrix import build
 from tests.storm.matrix.books import Books, Held
 
@@ -78,7 +77,7 @@ async def test_a_claim_is_held_by_one_process_until_it_is_sending(gateway: Gatew
 
 async def test_books_that_are_away_say_nothing() -> None:
     """Neither yes nor no, at once; and nobody holds anything."""
-    books = Books(lambda: "postgresql://nobody@127.0.0.1:1/none", lambda: dt.datetime.now(dt.UTC))
+    books = Books(lambda: "postgresql://nobody@127.0.0.1:1/none", lambda: START)
     assert await books.owed() is None
     assert await books.held([PID]) is None
 
