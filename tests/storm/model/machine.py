@@ -72,7 +72,11 @@ def when(applies: Callable[[Payouts], bool]) -> Callable[[Callable[..., None]], 
 
 
 class Violation(AssertionError):
-    """An invariant does not hold."""
+    """An invariant does not hold, or several."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 class Payouts(RuleBasedStateMachine):
@@ -301,9 +305,9 @@ class Payouts(RuleBasedStateMachine):
         _demand(faults)
 
 
-def _demand(faults: list[Any]) -> None:
+def _demand(faults: list[str]) -> None:
     if faults:
-        raise Violation("; ".join(faults))
+        raise Violation(faults)
 
 
 @contextmanager
