@@ -110,13 +110,20 @@ SCENES: dict[Scene, str] = {
     resend_on_timeout: "BR: line 1 travels while PENDING",
     commit_after_the_call: "BR: line 1 travels while PENDING",
     absent_before_settling: "BR: line 1 travels while PENDING",
-    unknown_overwrites_known: "attempts: a settled attempt is not undone",
-    reissue_while_in_doubt: "attempts: a further one follows one that failed",
+    unknown_overwrites_known: "attempt (1, 1) was known to be CREDITED and is IN_DOUBT",
+    reissue_while_in_doubt: "BR: line 1 travels while PENDING",
     credit_told_twice: "RX: 2 receipts (1, 1, 'credited'), due 1",
     fenced_may_send: "a fenced process recorded SENDING",
     return_reopens_nothing: "MP: line 1 is credited in the books, 0 at the bank",
     stale_order_acts: "2 orders made the successor of attempt (1, 1)",
     old_details_are_paid: "AC: attempt (1, 2) of line 1 travelled with details",
+}
+
+
+# Which of them the schema stops first, and in which words.
+REFUSALS: dict[Scene, str] = {
+    unknown_overwrites_known: "attempts: a settled attempt is not undone",
+    reissue_while_in_doubt: "attempts: a further one follows one that failed",
 }
 
 
