@@ -163,3 +163,20 @@ async def test_a_doubt_about_what_came_back_is_kept_if_it_names_another_booking(
     async with gateway.store.engine.connection() as connection:
         kept = await connection.fetch("SELECT proof, effect, host_reference FROM evidence")
     assert [tuple(row) for row in kept] == [("IN_DOUBT", "LATE", "R2")]
+
+
+async def test_only_exact_repeats_are_no_news(gateway: Gateway) -> None:
+    """What is on record to the letter is left out; another booking, another amount or another outcome is looked at."""
+    bank = await in_doubt(gateway, 2)
+    credit = {"amount_fen": 10_000, "host_reference": "H"}
+    first = bank.line(1, Proof.CREDITED, **credit)
+    assert await gateway.store.evidence.news("rcc_file", [first]) == [first]
+    await bank.says(first, bank.line(2, Proof.REJECTED, reason=Reason.ACCOUNT_CLOSED))
+    other = [
+        bank.line(1, Proof.CREDITED, amount_fen=10_000, host_reference="H2"),
+        bank.line(1, Proof.CREDITED, amount_fen=9_999, host_reference="H"),
+        bank.line(1, Proof.REJECTED, reason=Reason.ACCOUNT_CLOSED),
+    ]
+    known = [first, bank.line(2, Proof.REJECTED, reason=Reason.UNKNOWN)]
+    assert await gateway.store.evidence.news("rcc_file", [*known, *other]) == other
+    assert await gateway.store.evidence.news("json_https", [first]) == [first]

@@ -404,3 +404,13 @@ async def test_whoever_asks_has_the_submission_to_himself(gateway: Gateway) -> N
     await expire(gateway)
     (theirs,) = await second(gateway).submissions.claim_to_probe("rcc_file", now, 1)
     assert theirs["fence"] > mine["fence"]
+
+
+async def test_whoever_sends_has_the_submission_to_himself(gateway: Gateway) -> None:
+    """A claim to send keeps others out for as long as its lease, under a fence greater than any before it."""
+    await rendered(gateway)
+    mine = await claim_to_send(gateway)
+    now = gateway.clock.now()
+    assert await second(gateway).submissions.claim_to_send("rcc_file", now, 1) == []
+    await expire(gateway)
+    assert (await claim_to_send(gateway, second(gateway))).fence > mine.fence

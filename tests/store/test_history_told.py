@@ -7,10 +7,13 @@ import hashlib
 import json
 from typing import Any
 
+from adapters.contract import Reason
+from gateway.pacing import AUTOMATIC_ATTEMPTS
 from gateway.store.submissions import claim_of
 from schemas.v1 import Kind
 from tests.store import kit
 from tests.store.kit import Gateway
+from tests.store.test_again import refuse_for_ever
 from tests.store.test_limits import lower
 from tests.store.test_payment import credited, rejected
 
@@ -133,3 +136,27 @@ async def test_what_is_too_much_for_the_bank_is_taken_back_into_a_new_submission
     kept, *others = await gateway.store.reads.submissions(1)
     assert (kept["state"], kept["open_lines"], kept["probe_at"]) == ("RETIRED", 0, None)
     assert [(one["state"], one["open_lines"]) for one in others] == [("PLANNED", 2)]
+
+
+async def test_what_the_core_gave_up_is_told_line_by_line(gateway: Gateway) -> None:
+    """Refused as often as it tries by itself: the event names the lines that people have to decide now."""
+    await gateway.pay(2)
+    await gateway.answer(credited(gateway, 2))
+    await refuse_for_ever(gateway, Reason.FUNDS_SHORT, AUTOMATIC_ATTEMPTS)
+    given_up = [body["given_up"] for event, body in await events(gateway) if "given_up" in body]
+    assert given_up == [[1]]
+
+
+async def test_a_resent_file_names_the_lines_that_are_in_its_bytes(gateway: Gateway) -> None:
+    """A line that could not be written for the bank is in no bytes; one that the bank refused was."""
+    gateway.bank.unwritable = {"龘"}
+    await gateway.batch([kit.line(1), kit.line(2, name="龘"), kit.line(3)])
+    await gateway.fund("300.00")
+    await gateway.judge()
+    await gateway.send()
+    await gateway.answer(rejected(gateway, 1))
+    (submission,) = await gateway.store.reads.submissions(1)
+    assert (
+        await gateway.store.submissions.sent_references(submission["submission_id"]) == gateway.bank.sent[0].references
+    )
+    assert len(gateway.bank.sent[0].references) == 2

@@ -372,3 +372,19 @@ async def test_a_place_is_free_again_when_the_answer_is_recorded(database: str) 
 
 def _now() -> int:
     return int(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+async def test_a_look_counts_what_is_on_the_wire_at_that_bank_alone(gateway: Gateway) -> None:
+    """A call under way takes one of its bank's places, and none of another's; rendered bytes take none."""
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    await gateway.cut_and_render()
+    limits, pace = gateway.store.limits, Pace(in_flight=3)
+    assert (await limits.room("rcc_file", pace)).places == 3
+    (row,) = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1)
+    now = gateway.clock.now()
+    await gateway.store.submissions.write_sending(claim_of(row), now, now + dt.timedelta(days=1), now)
+    assert (await limits.room("rcc_file", pace)).places == 2
+    assert (await limits.room("another", pace)).places == 3
+    assert (await limits.room("rcc_file", Pace(in_flight=1))).places == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
@@ -189,3 +190,28 @@ async def test_no_table_is_written_where_the_bytes_are_others(gateway: Gateway, 
         for at, old in ((place, b"other bytes"), ((place[0], place[1] + 1_000), sealed)):
             assert touched(await connection.execute(sql(write), [at], [old], [b"fresh"])) == 0
         assert {row["place"]: bytes(row["sealed"]) for row in await rows_of(connection, table)} == before
+
+
+@pytest.mark.parametrize(("races", "finished"), [(4, True), (5, False)])
+async def test_a_window_that_lost_a_race_is_walked_again_five_times_at_most(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, races: int, finished: bool
+) -> None:
+    """A deadlock with a gateway at work undoes one window: it is walked again, and nothing of it is left out."""
+    await fill(gateway)
+    ahead = with_key(gateway.vault, "k2", active=True)
+    lost = iter([asyncpg.DeadlockDetectedError("deadlock detected")] * races)
+    really = Resealing._window
+
+    async def races_first(self: Resealing, *arguments: Any) -> None:
+        if (error := next(lost, None)) is not None:
+            raise error
+        await really(self, *arguments)
+
+    monkeypatch.setattr(Resealing, "_window", races_first)
+    walk = gateway.store.resealing.round(ahead.head, ahead.reseal)
+    if finished:
+        assert set((await walk).rows) == set(PLACES)
+        assert {key for _, key, _ in await gateway.store.resealing.by_key()} == {"k2"}
+    else:
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await walk

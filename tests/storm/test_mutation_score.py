@@ -29,6 +29,7 @@ SUITE: Final = (
     *("tests/unit/test_states.py", "tests/unit/test_policy.py", "tests/unit/test_policy_names.py"),
     *("tests/unit/test_policy_reasons.py", "tests/unit/test_ids.py", "tests/unit/test_start.py", "tests/store"),
     *("tests/unit/test_admin.py", "tests/unit/test_cli_books.py", "tests/unit/test_cli_resume.py"),
+    "tests/unit/test_refusing.py",
     *("tests/storm/test_power_loss.py", "tests/storm/test_disk_full.py"),
 )
 JUMPY: Final = "tests/storm/mutants/jumpy.py"

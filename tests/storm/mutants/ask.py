@@ -38,7 +38,7 @@ from tests.storm.mutants.sample import QUERIES, ROOT, Mutant, drawn, modules, mu
 from tests.world.postgres import Server
 from tests.world.processes import run_apart
 
-MOST_TESTS: Final = 120  # of one mutant, beside the quick ones: whoever is not killed by so many survives
+MOST_TESTS: Final = 300  # of one mutant, beside the quick ones: whoever is not killed by so many survives
 QUICK_SECONDS: Final = 0.05  # of a test that needs no server
 PATIENCE_SECONDS: Final = 120  # beyond ten times what its tests took without it: whoever takes longer never ends
 _FORK = multiprocessing.get_context("fork")

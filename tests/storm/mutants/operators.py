@@ -2,10 +2,10 @@
 
 A place is a node and an operator that fits it. Places are numbered in the order of the walk, so that the same source
 gives the same numbers. What cannot matter is left alone by rule and never by hand: annotations, docstrings, words for
-people (logs, errors, ``__repr__``), decorators, how long we are patient (``timeout=``), how large a pool is, and the
-``strict=`` of a zip, which is an assertion about our own lists. So are changes that no program survives and that prove
-nothing: a key in square brackets, the name of a query, the arguments of ``isinstance`` the wrong way round; and those
-of ``max`` and ``min``, which are the same either way.
+people (logs, errors, ``__repr__``, a text with a blank in it), decorators, how long we are patient (``timeout=``), how
+large a pool is, and the ``strict=`` of a zip, which is an assertion about our own lists. So are changes that no program
+survives and that prove nothing: a key in square brackets, the name of a query, the arguments of ``isinstance`` the
+wrong way round; and those of ``max`` and ``min``, which are the same either way.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _constant(value: object, words: bool) -> Iterator[tuple[str, ast.AST]]:
         yield "constant", ast.Constant(not value)
     elif isinstance(value, int):
         yield "constant", ast.Constant(value + 1)
-    elif isinstance(value, str) and not words:
+    elif isinstance(value, str) and not words and " " not in value:
         yield "constant", ast.Constant("" if value else "other")
 
 

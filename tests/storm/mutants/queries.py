@@ -3,7 +3,8 @@
 Words are exchanged outside of comments; within quotes the whole text is. A statement that PostgreSQL cannot prepare is
 no mutant: whoever runs it once would notice (``tests/storm/mutants/ask.py`` asks the server). Left alone by rule:
 ``LIMIT`` (how much at a time), locks (``FOR UPDATE``, which single-threaded tests cannot see; R2 and R12 do), order,
-and whether a walk over blocks has the place before its first row: there is none (``ctid >= '(0,0)'``).
+whether a walk over blocks has the place before its first row (there is none: ``ctid >= '(0,0)'``), and what is selected
+where only its being there is asked (``SELECT 1``).
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def exchanges(query: str, text: str) -> list[Exchange]:
     before = ""
     for match in _TOKEN.finditer(text):
         word = match[0]
-        if (new := _other(word)) is not None and not (before == "ctid" and word in (">=", "<")):
+        unseen = (before == "ctid" and word in (">=", "<")) or (before.upper() == "SELECT" and word == "1")
+        if (new := _other(word)) is not None and not unseen:
             found.append(Exchange(query, match.start(), match.end(), word, new))
         before = word
     return found
