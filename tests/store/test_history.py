@@ -72,6 +72,11 @@ def test_a_time_is_the_same_in_every_zone() -> None:
     assert link(GENESIS, 1, AT, "E", body) == link(GENESIS, 1, AT.astimezone(dt.UTC), "E", body)
 
 
+def test_one_body_has_one_spelling() -> None:
+    """Whatever order its members were given in: the chain is over bytes, and an auditor computes them again."""
+    assert canonical({"b": [1, None], "a": "买"}) == '{"a":"买","b":[1,null]}'.encode()
+
+
 async def test_every_step_of_a_payout_is_in_the_history(gateway: Gateway) -> None:
     """Part, list, money, cutting, bytes, sending and every outcome leave an event, in order, without personal data."""
     await gateway.pay(2)

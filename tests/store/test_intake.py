@@ -397,3 +397,17 @@ async def test_the_county_s_real_list_is_refused_line_by_line_as_expected(gatewa
     batch = await facts(gateway)
     assert (batch["approved_lines"], batch["refused_lines"]) == (2820, 180)
     assert sorted(await gateway.outcomes()) == [(line, 0, "failed", expected[line]) for line in sorted(expected)]
+
+
+async def test_one_person_has_one_payout_of_a_programme_and_period(gateway: Gateway) -> None:
+    """Another period is another payment; the same again is refused as a duplicate, whatever list it comes in."""
+    for number, period in enumerate(("2026", "2025", "2026"), start=1):
+        for part in gateway.signed_parts([kit.line(1)], f"B-{number}", period=period):
+            await gateway.intake.take_batch(*part)
+        await gateway.fund("100.00", f"B-{number}", f"F-{number}")
+        await gateway.judge()
+    refused = [(one["line"], one["attempt"], one["reason"]) for one in await gateway.published()]
+    assert refused == [(1, 0, "DUPLICATE_BENEFICIARY")]
+    async with gateway.store.engine.connection() as connection:
+        rows = await connection.fetch("SELECT payout_id >> 20 AS batch, period FROM payouts ORDER BY payout_id")
+    assert [tuple(row) for row in rows] == [(1, "2026"), (2, "2025")]
