@@ -117,6 +117,33 @@ def part_body(
     }
 
 
+def funding_body(amount: str, batch_id: str = BATCH, funding_id: str = "F-1") -> dict[str, Any]:
+    """A confirmation of funds, as it is before it is signed."""
+    return {
+        "schema": "payout.funding/v1",
+        "issuer": ISSUER,
+        "funding_id": funding_id,
+        "batch_id": batch_id,
+        "amount": amount,
+        "received_at": "2026-11-24T09:30:00+08:00",
+    }
+
+
+def order_body(kind: str, order_id: str, number: int | None, attempt: int | None, **details: str) -> dict[str, Any]:
+    """An order about a line of the list, as it is before it is signed."""
+    return {
+        "schema": "payout.order/v1",
+        "issuer": ISSUER,
+        "order_id": order_id,
+        "kind": kind,
+        "batch_id": BATCH,
+        "line": number,
+        "attempt": attempt,
+        "document_no": "某某财农〔2026〕19号",
+        "details": details or None,
+    }
+
+
 @dataclass
 class Gateway:
     """Store, steps, keys and the toy bank of one test."""
@@ -157,28 +184,10 @@ class Gateway:
         return raw, sign(raw, kind, self.key, "finance-1", AUDIENCE, self.clock.now()).encode()
 
     async def fund(self, amount: str, batch_id: str = BATCH, funding_id: str = "F-1") -> Stored:
-        body = {
-            "schema": "payout.funding/v1",
-            "issuer": ISSUER,
-            "funding_id": funding_id,
-            "batch_id": batch_id,
-            "amount": amount,
-            "received_at": "2026-11-24T09:30:00+08:00",
-        }
-        return await self.intake.take_funding(*self.signed(Kind.FUNDING, body))
+        return await self.intake.take_funding(*self.signed(Kind.FUNDING, funding_body(amount, batch_id, funding_id)))
 
     async def order(self, kind: str, order_id: str, number: int | None, attempt: int | None, **details: str) -> Stored:
-        body = {
-            "schema": "payout.order/v1",
-            "issuer": ISSUER,
-            "order_id": order_id,
-            "kind": kind,
-            "batch_id": BATCH,
-            "line": number,
-            "attempt": attempt,
-            "document_no": "某某财农〔2026〕19号",
-            "details": details or None,
-        }
+        body = order_body(kind, order_id, number, attempt, **details)
         return await self.failures.take_order(*self.signed(Kind.ORDER, body))
 
     async def judge(self) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from typing import Any
 
 from adapters.contract import Reason
 from gateway.pacing import AUTOMATIC_ATTEMPTS
-from gateway.store.submissions import claim_of
 from schemas.v1 import Kind
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_again import refuse_for_ever
+from tests.store.test_fencing import claim_to_send, rendered, sending
 from tests.store.test_limits import lower
 from tests.store.test_payment import credited, rejected
 
@@ -107,13 +106,9 @@ async def test_a_list_that_does_not_add_up_says_why_it_was_refused(gateway: Gate
 
 async def test_whose_call_was_left_alone_is_in_the_history(gateway: Gateway) -> None:
     """SENDING by a process that is gone: the submission that nobody knows anything of."""
-    await gateway.batch([kit.line(1)])
-    await gateway.fund("100.00")
-    await gateway.judge()
-    await gateway.cut_and_render()
-    row = (await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1))[0]
-    claim, now = claim_of(row), gateway.clock.now()
-    await gateway.store.submissions.write_sending(claim, now, now + dt.timedelta(days=1), now)
+    await rendered(gateway)
+    claim = await claim_to_send(gateway)
+    await sending(gateway, claim)
     await gateway.store.submissions.release(claim)
     assert await gateway.verify.doubt_abandoned()
     assert (await events(gateway))[-2:] == [

@@ -23,7 +23,7 @@ from gateway.store.limits import NoTurn, Pace, take_submit_turn
 from gateway.store.store import Store
 from tests.store import kit
 from tests.store.kit import Gateway, expire
-from tests.store.test_fencing import other_dispatch, second
+from tests.store.test_fencing import other_dispatch, rendered, second
 from tests.store.test_payment import credited
 
 
@@ -376,15 +376,10 @@ def _now() -> int:
 
 async def test_a_look_counts_what_is_on_the_wire_at_that_bank_alone(gateway: Gateway) -> None:
     """A call under way takes one of its bank's places, and none of another's; rendered bytes take none."""
-    await gateway.batch([kit.line(1)])
-    await gateway.fund("100.00")
-    await gateway.judge()
-    await gateway.cut_and_render()
+    await rendered(gateway)
     limits, pace = gateway.store.limits, Pace(in_flight=3)
     assert (await limits.room("rcc_file", pace)).places == 3
-    (row,) = await gateway.store.submissions.claim_to_send("rcc_file", gateway.clock.now(), 1)
-    now = gateway.clock.now()
-    await gateway.store.submissions.write_sending(claim_of(row), now, now + dt.timedelta(days=1), now)
+    await sending(gateway, pace)
     assert (await limits.room("rcc_file", pace)).places == 2
     assert (await limits.room("another", pace)).places == 3
     assert (await limits.room("rcc_file", Pace(in_flight=1))).places == 0

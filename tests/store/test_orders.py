@@ -64,17 +64,7 @@ async def test_reissues_gather_into_one_submission(gateway: Gateway) -> None:
 async def test_an_order_applies_once_however_often_it_comes(gateway: Gateway) -> None:
     """Identical bytes again are a no-op; the same id with other bytes is refused."""
     await failed(gateway)
-    body = {
-        "schema": "payout.order/v1",
-        "issuer": kit.ISSUER,
-        "order_id": "O-1",
-        "kind": "REISSUE",
-        "batch_id": kit.BATCH,
-        "line": 1,
-        "attempt": 1,
-        "document_no": "19",
-        "details": None,
-    }
+    body = kit.order_body("REISSUE", "O-1", 1, 1)
     signed = gateway.signed(Kind.ORDER, body)
     assert not (await gateway.failures.take_order(*signed)).repeated
     assert (await gateway.failures.take_order(*signed)).repeated

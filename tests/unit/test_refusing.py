@@ -15,33 +15,14 @@ from tests.store import kit
 AT = kit.START
 TOPICS = {Kind.BATCH: "payout.batches", Kind.FUNDING: "payout.funding", Kind.ORDER: "payout.orders"}
 NAMES = ("issuer", "batch_id", "part", "order_id", "funding_id")
-FUNDING = {
-    "schema": "payout.funding/v1",
-    "issuer": kit.ISSUER,
-    "funding_id": "F-1",
-    "batch_id": kit.BATCH,
-    "amount": "1.00",
-    "received_at": "2026-11-24T09:30:00+08:00",
-}
-ORDER = {
-    "schema": "payout.order/v1",
-    "issuer": kit.ISSUER,
-    "order_id": "O-1",
-    "kind": "REISSUE",
-    "batch_id": kit.BATCH,
-    "line": 1,
-    "attempt": 1,
-    "document_no": "19",
-    "details": None,
-}
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "named"),
     [
         (Kind.BATCH, kit.part_body("B-1", [kit.line(1)], [kit.line(1)]), (kit.ISSUER, "B-1", 1, None, None)),
-        (Kind.FUNDING, FUNDING, (kit.ISSUER, kit.BATCH, None, None, "F-1")),
-        (Kind.ORDER, ORDER, (kit.ISSUER, kit.BATCH, None, "O-1", None)),
+        (Kind.FUNDING, kit.funding_body("1.00"), (kit.ISSUER, kit.BATCH, None, None, "F-1")),
+        (Kind.ORDER, kit.order_body("REISSUE", "O-1", 1, 1), (kit.ISSUER, kit.BATCH, None, "O-1", None)),
         (Kind.ORDER, {"not": "an order"}, (None, None, None, None, None)),
     ],
 )
