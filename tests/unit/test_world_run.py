@@ -119,6 +119,35 @@ async def test_a_limit_never_leaves_a_gateway_that_was_killed_dead() -> None:
     assert (run.kills, world.living) == (1, True)
 
 
+class Living(Child):
+    running = True
+
+
+@pytest.mark.parametrize(("asked", "looks"), [(True, 4), (False, 1)])
+async def test_a_run_that_waits_for_statements_ends_when_each_was_read(asked: bool, looks: int) -> None:
+    """At rest in all else: a run that waits looks again until no word is unread, any other one is over at once."""
+
+    class Unread(Mortal):
+        left = 3
+
+        def unread(self) -> int:
+            self.left -= 1
+            return self.left + 1
+
+    seen: list[Snapshot] = []
+
+    class Rested(Run):
+        async def look(self) -> Snapshot:
+            seen.append(RESTED)
+            return RESTED
+
+    world = Unread()
+    world.children = {"gateway": Living("gateway", [], Path())}
+    run = Rested(world, limit_seconds=60, steady_seconds=0, await_statements=asked, await_notices=False)
+    assert await run.to_rest()
+    assert len(seen) - looks in (0, 1)  # the first look may come before the killer has seen that it has nothing to do
+
+
 def test_progress_counts_what_happened() -> None:
     """A return takes a credit back on the bars as it does in the world."""
     bars = progress_of(RESTED)
