@@ -51,6 +51,9 @@ def test_only_the_time_in_which_no_bank_was_owed_anything_is_taken_off() -> None
     assert recovery(Life(1, 0.0, 2.0, quiet_until=9.0), [10.0]) == 3.0
     assert recovery(Life(1, 0.0, 2.0, quiet_until=1.0), [10.0]) == 10.0
     assert recovery(Life(1, 0.0, 2.0, quiet_until=9.0, idle=True), [10.0]) is None
+    waited = Life(1, 5.0, 2.0, quiet_until=9.0)  # the database was back at 5
+    assert recovery(waited, [4.0, 10.0]) == 1.0
+    assert recovery(Life(1, 5.0, 2.0, quiet_until=4.0), [10.0]) == 5.0
 
 
 def test_the_slowest_recovery_of_few_is_not_averaged_away() -> None:
@@ -60,8 +63,11 @@ def test_the_slowest_recovery_of_few_is_not_averaged_away() -> None:
     assert p99([]) == 0.0
 
 
-def follow(owed: Callable[[float], bool | None], works_at: float) -> tuple[Life, float]:
-    """A life that is ready two seconds after its start, followed on a fake clock; and when the watch of it ended."""
+def follow(
+    owed: Callable[[float], bool | None], works_at: float, away: tuple[float, float] = (0, 0)
+) -> tuple[Life, float]:
+    """A life that is ready two seconds after its start, followed on a fake clock while the database is ``away`` from
+    one second to another; and when the watch of it ended."""
     life, now = Life(1, 0.0), 0.0
 
     async def books() -> bool | None:
@@ -72,8 +78,13 @@ def follow(owed: Callable[[float], bool | None], works_at: float) -> tuple[Life,
         now += seconds
         if now >= 2 and life.ready is None:
             life.ready = 2.0
+        if 0 < away[1] <= now and life.began < away[1]:
+            life.began = away[1]  # as `Observer.resumed` does
 
-    asyncio.run(watch(life, lambda _: now >= works_at, books, now=lambda: now, sleep=sleep))
+    def is_away() -> bool:
+        return away[0] <= now < away[1]
+
+    asyncio.run(watch(life, lambda _: now >= works_at, books, is_away, now=lambda: now, sleep=sleep))
     return life, now
 
 
@@ -98,6 +109,38 @@ def test_a_build_that_sleeps_after_each_start_makes_its_cell_red() -> None:
     assert any("recovery p99 is 20.0 s" in fault for fault in verdict(life, 20.0))
     awake, _ = follow(lambda _: True, works_at=3.0)
     assert verdict(awake, 3.0) == []
+
+
+def test_who_lost_the_database_before_its_first_work_has_the_bound_from_its_return() -> None:
+    """Nothing is held against it while the database is away; but a build that rests for twenty seconds afterwards is
+    overdue, as is one that had already rested for the whole bound before."""
+    life, _ = follow(lambda _: True, works_at=24.0, away=(4.0, 20.0))
+    assert not life.overdue
+    assert verdict(life, 24.0) == []
+    life, ended = follow(lambda _: True, works_at=40.0, away=(4.0, 20.0))
+    assert life.overdue
+    assert 20 + BOUND_SECONDS < ended < 21 + BOUND_SECONDS
+    life, ended = follow(lambda _: True, works_at=40.0, away=(17.0, 20.0))
+    assert life.overdue
+    assert ended < 17
+
+
+def test_only_a_life_without_work_is_given_the_bound_again(tmp_path: Path) -> None:
+    """And only by the return of what it needs to work: Kafka's is none of a bank's business."""
+    observer = Observer(tmp_path)
+    unready, ready, at_work = (observer.began(port) for port in (1, 2, 3))
+    ready.ready, at_work.ready = ready.began, at_work.began
+    observer.worked = lambda life: life is at_work  # type: ignore[method-assign]
+    starts = [life.began for life in (unready, ready, at_work)]
+
+    def moved(*, to_work: bool) -> list[bool]:
+        for life, start in zip((unready, ready, at_work), starts, strict=True):
+            life.began = start - 1
+            observer.resumed(life.port, to_work=to_work)
+        return [life.began >= start for life, start in zip((unready, ready, at_work), starts, strict=True)]
+
+    assert moved(to_work=False) == [True, False, False]
+    assert moved(to_work=True) == [True, True, False]
 
 
 def test_a_cell_whose_lives_are_all_idle_proves_nothing() -> None:

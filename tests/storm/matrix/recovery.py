@@ -5,7 +5,8 @@ written down in its ledger: something arrived, was answered, read or acknowledge
 this kind: a receipt that was left in the outbox is told by a process that pays nobody.) A life that was killed before
 it was ready has no recovery; it is the next one's start that counts. One that was killed before a bank saw it at work
 was ready, and is not measured. A life is idle only where the books say that no bank is owed anything; one that does
-nothing of what it owes, for as long as the bound, has not recovered.
+nothing of what it owes, for as long as the bound, has not recovered. What takes the database away strikes the first
+work as well: for a life that had done none by then, the bound begins anew when it is back.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Life:
     """One life of a gateway process, in real unix seconds, never money; None: it never came to that."""
 
     port: int
-    began: float  # real seconds, never money: the start, or, if it had to wait for others, the end of that wait
+    began: float  # real seconds, never money: the start, or the end of the last wait for others before its first work
     ready: float | None = None  # likewise
     ended: float | None = None  # likewise
     restarted: bool = True  # not the first life, which waits for the first list
@@ -62,7 +63,7 @@ class Life:
         """What passed between readiness and the last time that no bank was owed anything is nobody's delay."""
         if self.ready is None or self.quiet_until is None:
             return 0.0
-        return max(0.0, min(self.quiet_until, until) - self.ready)
+        return max(0.0, min(self.quiet_until, until) - max(self.ready, self.began))
 
 
 class Observer(threading.Thread):
@@ -88,10 +89,11 @@ class Observer(threading.Thread):
         if life is not None:
             life.ended = time.time()
 
-    def resumed(self, port: int) -> None:
-        """What it stands on is back, or it was woken up: if it is not ready, it could not have been until now."""
+    def resumed(self, port: int, *, to_work: bool = False) -> None:
+        """What it stands on is back, or it was woken up: if it is not ready, it could not have been until now; and
+        without what it needs ``to_work``, it could not have done anything either."""
         life = self._current.get(port)
-        if life is not None and life.ready is None:
+        if life is not None and (life.ready is None or (to_work and not self.worked(life))):
             life.began = time.time()
 
     @property
@@ -141,11 +143,13 @@ async def watch(
     life: Life,
     worked: Callable[[Life], bool],
     owed: Callable[[], Awaitable[bool | None]],
+    away: Callable[[], bool] = lambda: False,
     *,
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Follow a life to its first work, and write down in it what the books say as long as there is none."""
+    """Follow a life to its first work, and write down in it what the books say as long as there is none. While they
+    are ``away`` nothing is held against it."""
     quiet_since: float | None = None
     while life.ended is None and not worked(life):
         if life.ready is not None:
@@ -156,7 +160,7 @@ async def watch(
             else:  # they owe, or do not answer, which excuses nobody
                 quiet_since = None
             life.idle = quiet_since is not None and at - quiet_since > IDLE_SECONDS
-            lost = life.lost_at(at)
+            lost = not away() and life.lost_at(at)
             life.overdue = lost and life.ready - life.began <= BOUND_SECONDS  # else it was its readiness that was late
             if lost or life.idle or at - life.ready > GIVE_UP_SECONDS:
                 return
@@ -169,7 +173,7 @@ def recovery(life: Life, work: Sequence[float]) -> float | None:
     if life.ready is None or not life.restarted or life.idle:
         return None
     end = math.inf if life.ended is None else life.ended
-    first = next((at for at in work if life.ready <= at <= end), None)
+    first = next((at for at in work if max(life.ready, life.began) <= at <= end), None)
     return None if first is None else first - life.began - life.excused(first)
 
 

@@ -15,11 +15,12 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.bank.ledger import read_only
 from tests.storm.matrix.books import Books
 from tests.storm.matrix.cells import Cell
-from tests.storm.matrix.recovery import Observer, watch
+from tests.storm.matrix.recovery import WORK_LOOK_SECONDS, Observer, banks_work, watch
 from tests.storm.matrix.street import SECOND, Street
 from tests.storm.matrix.troubles import TAKES_AWAY, TROUBLES
 from tests.world.layout_banks import BANKS
@@ -32,6 +33,7 @@ STRUCK = 0.4  # and of those that come while something is away, in cells where s
 AT_WORK = 3  # every so-manieth kill waits for the first work
 STRIKE_SECONDS = 15  # real: longer than two strikes lie apart
 EXIT_STALLED = 75
+BOOKS = "postgres"  # without them no gateway gives any bank any work
 _LOOK_SECONDS = 0.03
 
 
@@ -46,6 +48,7 @@ class Storm(Run):
     fired: int = 0
     ended_alone: int = 0
     notes: list[str] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)  # real seconds, never money: from the books' return to work
     away: set[str] = field(default_factory=set)  # what the trouble has taken away just now
     stopped: set[str] = field(default_factory=set)  # instances that stand still just now
 
@@ -76,9 +79,17 @@ class Storm(Run):
 
     def returned(self, what: str) -> None:
         """What everybody stands on is back."""
-        self.away.discard(what)
         for _, port in self.world.gateways().values():
-            self.observer.resumed(port)
+            self.observer.resumed(port, to_work=what == BOOKS)
+        self.away.discard(what)
+
+    async def worked_again(self) -> None:
+        """Until a bank has seen work since now; not for ever. Who is struck sooner is given no time to recover, so that
+        nobody could tell whether he would have."""
+        since, deadline = time.time(), time.monotonic() + STRIKE_SECONDS
+        while time.monotonic() < deadline and not any(True for _ in banks_work(self.world.directory, since)):
+            await asyncio.sleep(WORK_LOOK_SECONDS)
+        self.waits.append(time.time() - since)
 
     def awake(self, name: str) -> None:
         """An instance goes on."""
@@ -110,7 +121,8 @@ class Storm(Run):
     def _began(self, name: str, *, restarted: bool = True) -> None:
         """A life begins, and is followed to its first work."""
         life = self.observer.began(self.world.gateways()[name][1], restarted=restarted)
-        self._watches[name] = asyncio.create_task(watch(life, self.observer.worked, self.books.owed))
+        books_are_away = partial(self.away.__contains__, BOOKS)
+        self._watches[name] = asyncio.create_task(watch(life, self.observer.worked, self.books.owed, books_are_away))
 
     async def _trouble(self) -> None:
         if self.cell.trouble:
@@ -131,7 +143,7 @@ class Storm(Run):
             await self.pause(0.1, 2.5)
         elif enough and self.cell.trouble in TAKES_AWAY and moment < SOON + STRUCK:
             await self._wait_struck()
-            await self.pause(0.1, 1)
+            await self.pause(0.1, 2.5 if self.cell.slow else 1)  # some see first what became of their claims
         else:
             await self._wait_ready(name, port)
             await self.pause(0.2, 3)

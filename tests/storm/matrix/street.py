@@ -24,6 +24,8 @@ from tests.world.world import World, merged
 SECOND = "gateway2"
 DISK_BYTES = 768 * 1024 * 1024
 _WRITE_LIMIT_BYTES = 64 * 1024  # where no disk can be mounted: no file may be written beyond this place
+_CHUNK_BYTES = 1024 * 1024
+_ROOM_BYTES = 96 * _CHUNK_BYTES  # more than the database writes in some seconds
 _RETRY_SECONDS = 0.1
 
 
@@ -53,13 +55,21 @@ class Disk:
         self.mounted = done.returncode == 0
         self._ballast = self.data / "ballast"
 
+    def narrow(self) -> None:
+        """Leave so little room that the rest is filled in a moment: what is claimed is SENDING in another."""
+        if self.mounted:
+            _, _, free = shutil.disk_usage(self.data)
+            with suppress(OSError), self._ballast.open("ab", buffering=0) as file:
+                for _ in range(max(0, free - _ROOM_BYTES) // _CHUNK_BYTES):
+                    file.write(bytes(_CHUNK_BYTES))
+
     def fill(self, postmaster: int) -> None:
         if not self.mounted:
             self._limit(postmaster, _WRITE_LIMIT_BYTES)
             return
         with suppress(OSError), self._ballast.open("ab", buffering=0) as file:  # the last write says that it is full
             while True:
-                file.write(bytes(1024 * 1024))
+                file.write(bytes(_CHUNK_BYTES))
         with suppress(OSError), self._ballast.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))

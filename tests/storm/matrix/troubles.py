@@ -36,7 +36,8 @@ HOUR, DAY = 3600, 86_400
 _LOOK_SECONDS = 0.05
 CLAIM_SECONDS = 8  # longer than two lists lie apart
 TAKEN_SECONDS = 12  # more than a process needs to be there again
-SLOWLY = 0.25  # the share of full disks that fill before the log needs its next file
+SLOWLY = 0.25  # the share of full disks of which the tables are told before the log is
+_WAL_FILES = 40  # more than there can be room for
 _BACK_SECONDS = 180
 
 
@@ -78,6 +79,8 @@ async def database(storm: Storm) -> None:
         storm.returned("postgres")
         storm.fired += said(child.errors, "ready to accept connections") > before
         round_ += 1
+        await storm.worked_again()
+    storm.notes.append(f"work again at most {max(storm.waits, default=0):.1f} s after the database was back")
 
 
 async def disk(storm: Storm) -> None:
@@ -89,15 +92,15 @@ async def disk(storm: Storm) -> None:
     child, room = world.postgres.child, world.disk
     assert child is not None
     assert room is not None
-    while await storm.rest(3, 8):
+    while await storm.rest(1, 4):
         before, refused = full(child.errors), len(world.refusals())
+        room.narrow()
         await claimed(storm)
         storm.away.add("postgres")
         room.fill(child.pid)
         if storm.chance.random() < SLOWLY:
             await storm.pause(1, 2)
-        if full(child.errors) == before:  # it still had room in the files that are there: make it begin the next one
-            await switch_wal(world.postgres.dsn())
+        await use_up_wal(world.postgres.dsn())
         await storm.pause(1.5, 3)
         room.release(child.pid)
         await world.revive_database()
@@ -105,19 +108,24 @@ async def disk(storm: Storm) -> None:
         is_full = full(child.errors) > before
         strikes += is_full
         storm.fired += is_full and len(world.refusals()) > refused
+        await storm.worked_again()
     errors = Counter(world.refusals())
     storm.notes.append(f"{room.kind}, full {strikes} times; SENDING refused: {dict(errors)}")
+    storm.notes.append(f"work again at most {max(storm.waits, default=0):.1f} s after there was room")
 
 
 def full(log: Path) -> int:
     return said(log, "No space left on device") + said(log, "File too large")
 
 
-async def switch_wal(dsn: str) -> None:
+async def use_up_wal(dsn: str) -> None:
+    """Let the log of the database begin one file after another, of which it keeps some at hand, until it cannot."""
     try:
         connection = await asyncpg.connect(dsn, timeout=2)
         try:
-            await connection.execute("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'storm', 'x')", timeout=2)
+            for _ in range(_WAL_FILES):
+                await connection.execute("SELECT pg_logical_emit_message(true, 'storm', 'x')", timeout=2)
+                await connection.execute("SELECT pg_switch_wal()", timeout=2)
         finally:
             connection.terminate()
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
