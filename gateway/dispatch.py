@@ -112,12 +112,13 @@ class Dispatch:
     # -- rendering
 
     async def render(self, bank: Bank) -> bool:
-        """Render claimed submissions; whether there were any."""
+        """Render claimed submissions; whether there were any with something to write."""
         rows = await self._store.submissions.claim_to_render(bank.name, self._clock.now(), RENDERED_AT_ONCE)
+        empty = 0
         for row in rows:
             claim = claim_of(row)
             try:
-                await self._render_one(bank, claim, row)
+                empty += not await self._render_one(bank, claim, row)
             except Fenced:
                 log.warning("rendering fenced", bank=bank.name, submission=claim.submission_id)
             except Exception as error:
@@ -126,9 +127,10 @@ class Dispatch:
                     continue
                 # It cannot be written at all: it stays cut, its lease runs out, somebody looks. The others go on.
                 log.error("unrenderable", bank=bank.name, submission=claim.submission_id, exc_info=error)
-        return bool(rows)
+        return len(rows) > empty
 
-    async def _render_one(self, bank: Bank, claim: Claim, row: Mapping[str, Any]) -> None:
+    async def _render_one(self, bank: Bank, claim: Claim, row: Mapping[str, Any]) -> bool:
+        """False where there is nothing to write, so that nobody comes back to it at once, again and again."""
         now = self._clock.now()
         lines = await self._store.submissions.lines_to_render(claim.submission_id)
         unapproved = sorted({line["payout_id"] for line in lines if line["unapproved"]})
@@ -138,20 +140,21 @@ class Dispatch:
         if unapproved or any(line["frozen"] for line in lines):
             await self._store.submissions.set_frozen_aside(claim, now, unapproved)
             metrics.CONFLICTS.labels(bank=bank.name).inc(len(unapproved))
-            return
-        if not lines:
-            await self._store.submissions.release(claim)
-            return
+            return True
+        if (
+            not lines
+        ):  # taken away since the claim, or never there: its lease runs out, meanwhile others have their turn
+            return False
         written = [self._line(line) for line in lines]
         refusals = [(line, bank.refusal(line)) for line in written]
         payable = [line for line, reason in refusals if reason is None]
         await self._refuse_lines(bank, claim, [(line, reason) for line, reason in refusals if reason is not None])
         if not payable:
-            return
+            return True
         rendered = bank.fitting(self._head(row, lines[0]), payable, now)
         if rendered is None:
             await self._make_smaller(bank, claim, payable)
-            return
+            return True
         if hashlib.sha256(rendered.payload).hexdigest() != rendered.sha256:
             raise ValueError("the adapter's digest is not that of its bytes")
         await self._store.submissions.write_rendering(
@@ -166,6 +169,7 @@ class Dispatch:
                 expected_lines=row["lines"],
             ),
         )
+        return True
 
     async def _make_smaller(self, bank: Bank, claim: Claim, payable: list[Line]) -> None:
         """More than the bank takes at once: two halves, or, for one line alone, a refusal that hurts nobody else."""

@@ -6,9 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters.contract import Evidence, Proof, Reason, Rendered
+from gateway.dispatch import RENDERED_AT_ONCE
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
+
+_EMPTY = """
+INSERT INTO submissions (batch_no, bank, reference, county, bank_no, debit_account, debit_name, sms_signature, lines,
+                         open_lines, amount_fen, limit_at, hold_at, due_at)
+SELECT batch_no, bank, 'EMPTY' || n, county, bank_no, debit_account, debit_name, sms_signature, 1, 1, 10000,
+       limit_at - interval '1 day', hold_at, due_at
+FROM submissions, generate_series(1, $1) AS n
+"""
 
 
 async def test_absent_after_received_never_permits_a_resend(gateway: Gateway) -> None:
@@ -119,6 +128,22 @@ async def test_a_list_that_cannot_be_judged_holds_no_other_up(gateway: Gateway) 
     await gateway.batch([kit.line(1)])
     await gateway.fund("100.00")
     await gateway.judge()
+    await gateway.send()
+    assert len(gateway.bank.references()) == 1
+
+
+async def test_submissions_without_lines_keep_nobody_busy(gateway: Gateway) -> None:
+    """This program cuts none. Whoever writes some into the books makes it look once, not again and again, and takes no
+    turn from those that pay somebody."""
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    while await gateway.dispatch.plan():
+        pass
+    async with gateway.store.engine.transaction() as connection:
+        await connection.execute(_EMPTY, RENDERED_AT_ONCE)
+    looks = [await gateway.dispatch.render(gateway.entry) for _ in range(3)]
+    assert looks == [False, True, False]
     await gateway.send()
     assert len(gateway.bank.references()) == 1
 

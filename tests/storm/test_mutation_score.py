@@ -7,14 +7,18 @@ import os
 import secrets
 import subprocess
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import Mock
 
 import pytest
 
+from tests.storm.mutants.ask import BEGINS, PATIENCE_SECONDS, Asking, Questions
 from tests.storm.mutants.operators import places
 from tests.storm.mutants.queries import exchanges
-from tests.storm.mutants.sample import Score, score, wilson
+from tests.storm.mutants.sample import Mutant, Score, score, wilson
 from tests.storm.scale import FULL, SEED, figure
 
 LEAST_SHARE: Final = 0.85  # of mutants, never money
@@ -151,6 +155,28 @@ plant_in_function(path, "migrations", wanted.number)
 assert engine.migrations() is None
 """
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_patience_is_for_each_test_and_not_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that goes on from test to test is waited for; one that stays in a test is not."""
+    questions, child = Questions([], 1, 1, 1), Mock()
+    ours, theirs = Pipe(duplex=False)
+    child.kill.side_effect = theirs.close
+    now = 1000.0
+    monkeypatch.setattr("tests.storm.mutants.ask.time", SimpleNamespace(monotonic=lambda: now))
+    asking = Asking(Mutant("m", "left out", "f() -> pass"), ["one", "two"], child, ours, now + PATIENCE_SECONDS)
+    for test in asking.tests:
+        now += PATIENCE_SECONDS - 1
+        assert questions.heard(asking) is None
+        theirs.send((BEGINS, test))
+        assert questions.heard(asking) is None
+    now += PATIENCE_SECONDS - 1
+    assert questions.heard(asking) is None
+    child.kill.assert_not_called()
+    now += 2
+    verdict = questions.heard(asking)
+    assert verdict is not None
+    assert (verdict.how, verdict.killed) == ("endless", True)
 
 
 def test_a_score_weighs_modules_by_their_mutants() -> None:

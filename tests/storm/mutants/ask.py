@@ -40,7 +40,8 @@ from tests.world.processes import run_apart
 
 MOST_TESTS: Final = 300  # of one mutant, beside the quick ones: whoever is not killed by so many survives
 QUICK_SECONDS: Final = 0.05  # of a test that needs no server
-PATIENCE_SECONDS: Final = 120  # beyond ten times what its tests took without it: whoever takes longer never ends
+PATIENCE_SECONDS: Final = 60  # beyond ten times what a test took without it: whoever takes longer never ends
+BEGINS: Final = "begins"  # a child's word before each of its tests; the others are a verdict's
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -58,7 +59,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class _Asking:
+class Asking:
     """A child at work; without ``mutant`` planted when it checks how that was killed (``claim``)."""
 
     mutant: Mutant
@@ -150,7 +151,7 @@ class Questions:
     # --- Asking -----------------------------------------------------------------------------------------------------
 
     def _ask(self, sample: Sequence[Mutant]) -> Iterator[Verdict]:
-        waiting, asking = list(reversed(sample)), list[_Asking]()
+        waiting, asking = list(reversed(sample)), list[Asking]()
         while waiting or asking:
             while waiting and len(asking) < self.workers:
                 mutant = waiting.pop()
@@ -161,7 +162,7 @@ class Questions:
                     yield Verdict(mutant, "unreached")
             wait([one.answer for one in asking], timeout=1)
             for one in list(asking):
-                verdict = self._heard(one)
+                verdict = self.heard(one)
                 if verdict is None:
                     continue
                 asking.remove(one)
@@ -191,40 +192,44 @@ class Questions:
         slow = [test for test in tests if self.reach.seconds[test] >= QUICK_SECONDS]
         return [*(test for test in tests if self.reach.seconds[test] < QUICK_SECONDS), *slow[:MOST_TESTS]]
 
-    def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> _Asking:
+    def _begin(self, mutant: Mutant, tests: list[str], *, claim: str = "") -> Asking:
         ours, theirs = _FORK.Pipe(duplex=False)
         child = _FORK.Process(target=self._child, args=(None if claim else mutant, tests, theirs))
         child.start()
         theirs.close()
-        until = time.monotonic() + PATIENCE_SECONDS + 10 * sum(self.reach.seconds.get(test, 0) for test in tests)
-        return _Asking(mutant, tests, child, ours, until, claim)
+        return Asking(mutant, tests, child, ours, self._until(*tests), claim)
 
-    def _heard(self, one: _Asking) -> Verdict | None:
+    def _until(self, *tests: str) -> float:  # of the monotonic clock, never money
+        return time.monotonic() + PATIENCE_SECONDS + 10 * sum(self.reach.seconds.get(test, 0) for test in tests)
+
+    def heard(self, one: Asking) -> Verdict | None:
         """What came of a child; None while it is at work."""
         if not one.answer.poll():
             if time.monotonic() < one.until:
                 return None
             one.child.kill()
         try:
-            answer = one.answer.recv()
+            how, what = one.answer.recv()
         except EOFError:
-            answer = ("endless", "")  # killed, or it ended the whole process
+            how, what = "endless", ""  # killed, or it ended the whole process
+        if how == BEGINS:
+            one.until = self._until(what)
+            return None
         one.child.join()
         one.answer.close()
-        how, killer = answer
         if one.claim:
             return Verdict(one.mutant, one.claim if how == "survived" else "survived", one.tests[0])
-        return Verdict(one.mutant, how, killer)
+        return Verdict(one.mutant, how, what)
 
     def _child(self, mutant: Mutant | None, tests: list[str], answer: Connection) -> None:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        answer.send(self._run(mutant, tests))
+        answer.send(self._run(mutant, tests, answer))
         answer.close()
         os._exit(0)  # the session's fixtures are the parent's
 
-    def _run(self, mutant: Mutant | None, tests: list[str]) -> tuple[str, str]:
+    def _run(self, mutant: Mutant | None, tests: list[str], answer: Connection) -> tuple[str, str]:
         if mutant is not None and mutant.query:
             self.queries.broken[mutant.query] = mutant.text
             self.queries.forget()
@@ -236,6 +241,7 @@ class Questions:
         first = self._items[known[0]]
         first.session._setupstate.teardown_exact(first)  # what the session's last test left standing for its first one
         for test, following in zip(known, [*known[1:], *known[:1]], strict=True):
+            answer.send((BEGINS, test))
             reports = runtestprotocol(self._items[test], log=False, nextitem=self._items[following])
             if any(report.failed for report in reports):
                 return "killed", test
