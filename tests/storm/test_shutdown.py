@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,9 @@ LIMIT_SECONDS = 400
 SILENT = "json_https"
 SILENT_WORLDS = size(1, 10)
 STOPS_OF_A_SILENT_WORLD = size(1, 10)
+AT_ONCE = size(1, 3)  # silent worlds, which wait nearly all the time
 PATIENCE_SECONDS = 120
+ASKED_SECONDS = PATIENCE_SECONDS + STOPS_OF_A_SILENT_WORLD * CALL_SECONDS  # were it one question after another
 # How long the gateway lets its steps finish: in the whole as in production. In the slice a third of that, so that what
 # a crowded machine takes to end a process besides does not decide.
 TIME_TO_FINISH = {"shutdown_seconds": size(5, TimingSection().shutdown_seconds)}
@@ -145,7 +148,7 @@ class SilentStreet(Neighbours):
 
     def demand_questions_alone(self, cut: frozenset[str]) -> None:
         """What was on the wire at a stop is in doubt: it is asked about and not sent again, and nobody else waits."""
-        self.wait_until("all of it is asked about", lambda: self.asked_about() >= cut, PATIENCE_SECONDS)
+        self.wait_until("all of it is asked about", lambda: self.asked_about() >= cut, ASKED_SECONDS)
         self.wait_until("the others have their money", self.paid_by_others, PATIENCE_SECONDS)
         assert self.in_state("IN_DOUBT") == cut
         assert self.transmissions_of_black() == dict.fromkeys(cut, 1)
@@ -154,13 +157,18 @@ class SilentStreet(Neighbours):
         return self.children["gateway"].output.read_bytes().count(b'"steps cut off"')
 
 
+def stops_of_a_silent_world(directory: Path) -> list[Stop]:
+    with SilentStreet(directory) as street:
+        stops = [street.stop_and_go_on() for _ in range(STOPS_OF_A_SILENT_WORLD)]
+        street.demand_questions_alone(frozenset().union(*(stop.open for stop in stops)))
+    return stops
+
+
 def test_a_gateway_that_is_asked_to_end_while_a_bank_is_silent_ends_in_time(tmp_path: Path) -> None:
     """A call is open that would last a minute: status 0 within 20 s; it is asked about afterwards, not sent again."""
-    stops: list[Stop] = []
-    for number in range(SILENT_WORLDS):
-        with SilentStreet(tmp_path / f"world-{number}") as street:
-            stops += [street.stop_and_go_on() for _ in range(STOPS_OF_A_SILENT_WORLD)]
-            street.demand_questions_alone(frozenset().union(*(stop.open for stop in stops[-STOPS_OF_A_SILENT_WORLD:])))
+    worlds = [tmp_path / f"world-{number}" for number in range(SILENT_WORLDS)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        stops = [stop for found in pool.map(stops_of_a_silent_world, worlds) for stop in found]
     figure(
         "R19 silent bank",
         sigterms=len(stops),
