@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from gateway.dispatch import Dispatch
 from gateway.store.submissions import Submissions
 from tests.store.kit import START, Gateway, line
-from tests.storm.matrix import build
+from tests.storm.matrix import build, street
 from tests.storm.matrix.books import Books, Held
+from tests.storm.matrix.street import Street
 
 PID = 4711
 _REFUSE = """
@@ -80,6 +82,42 @@ async def test_books_that_are_away_say_nothing() -> None:
     books = Books(lambda: "postgresql://nobody@127.0.0.1:1/none", lambda: START)
     assert await books.owed() is None
     assert await books.held([PID]) is None
+
+
+class _Hanging:
+    """A server that runs and does not answer, until it was killed and started again."""
+
+    pid = 0  # of nobody
+
+    def __init__(self) -> None:
+        self.running, self.did = True, list[str]()
+
+    def kill(self) -> None:
+        self.running = False
+        self.did.append("killed")
+
+    def start(self) -> None:
+        self.running = True
+        self.did.append("started")
+
+
+@pytest.mark.parametrize(("patience", "did"), [(0, ["killed", "started"]), (60, [])])
+async def test_a_database_that_hangs_is_killed_and_one_that_takes_its_time_is_not(
+    patience: int, did: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a supervisor would do; and it is counted, since it is not the gateway's doing."""
+    child, looks = _Hanging(), iter((False, False, did == [], True))
+    world = Street.__new__(Street)
+    world.hung, world.postgres = 0, SimpleNamespace(child=child)  # type: ignore[assignment]
+    monkeypatch.setattr(street, "HANGS_SECONDS", patience)
+    monkeypatch.setattr(street, "tree", lambda pid: [])
+
+    async def answers() -> bool:
+        return "started" in child.did or next(looks)
+
+    world.database_answers = answers  # type: ignore[method-assign]
+    await world.revive_database()
+    assert (child.did, world.hung, child.running) == (did, len(did) // 2, True)
 
 
 async def test_a_slow_build_is_the_program_that_holds_its_claims_longer(

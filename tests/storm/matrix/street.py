@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -24,6 +25,7 @@ from tests.world.world import World, merged
 SECOND = "gateway2"
 DISK_BYTES = 768 * 1024 * 1024
 _WRITE_LIMIT_BYTES = 64 * 1024  # where no disk can be mounted: no file may be written beyond this place
+HANGS_SECONDS = 30  # since its start: it has little to replay
 _CHUNK_BYTES = 1024 * 1024
 _ROOM_BYTES = 96 * _CHUNK_BYTES  # more than the database writes in some seconds
 _RETRY_SECONDS = 0.1
@@ -111,6 +113,7 @@ class Street(World):
         self.bug = bug
         self.refused = plan.directory / "sending.refused"  # by a slow build: each SENDING that was not committed
         self.slow = slow
+        self.hung = 0  # how often the database had to be killed, because it neither came back nor ended
         self.disk = Disk(self.postgres.data) if disk else None
         self.second_port = free_port()
 
@@ -168,12 +171,22 @@ class Street(World):
         return self.refused.read_text().split() if self.refused.exists() else []
 
     async def revive_database(self, seconds: int = 180) -> None:
-        """Start the server until it answers: an earlier life's memory may be in use. ChildError if it never does."""
+        """Start the server until it answers: an earlier life's memory may be in use. One that hangs is killed with all
+        its processes, as a supervisor would (seen: a startup process that met the full disk and neither went on nor
+        ended). ChildError if it never does."""
         child: Any = self.postgres.child
-        deadline = asyncio.get_running_loop().time() + seconds
+        now = asyncio.get_running_loop().time
+        deadline, started = now() + seconds, now()
         while not await self.database_answers():
+            if child.running and now() - started > HANGS_SECONDS:
+                self.hung += 1
+                for pid in tree(child.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                child.kill()
             if not child.running:
                 child.start()
-            if asyncio.get_running_loop().time() > deadline:
+                started = now()
+            if now() > deadline:
                 raise ChildError(f"postgres does not come back: {child.last_words()}")
             await asyncio.sleep(_RETRY_SECONDS)

@@ -112,6 +112,8 @@ async def disk(storm: Storm) -> None:
     errors = Counter(world.refusals())
     storm.notes.append(f"{room.kind}, full {strikes} times; SENDING refused: {dict(errors)}")
     storm.notes.append(f"work again at most {max(storm.waits, default=0):.1f} s after there was room")
+    if world.hung:
+        storm.notes.append(f"PostgreSQL itself hung after a full disk and had to be killed {world.hung} times")
 
 
 def full(log: Path) -> int:
