@@ -133,3 +133,82 @@ async def test_what_comes_back_of_a_refused_line_unasked_for_freezes_it(
         await state(gateway, TODAY, entry(refused))
     await state(gateway, TODAY + DAY, entry(refused, "RETURN", amount_fen))
     assert await gateway.buckets() == {"conflict": 1}
+
+
+@pytest.mark.parametrize("made", ["PLANNED", "RENDERED", "DEFERRED", "VOID"])
+async def test_a_line_that_never_travelled_and_is_debited_does_not_travel(gateway: Gateway, made: str) -> None:
+    """Cut, rendered, waiting to be sent or cancelled before: a debit of it is listed, and nothing is sent for it."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    while await gateway.dispatch.plan():
+        pass
+    if made != "PLANNED":
+        await gateway.cut_and_render()
+    if made == "DEFERRED":
+        await gateway.send()
+    if made == "VOID":
+        await gateway.order("CANCEL", "O-1", 1, 1)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts")
+    gateway.bank.submits = kit.received
+    await state(gateway, TODAY, entry(reference))
+    assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None)]
+    assert await later(gateway) == 0
+
+
+@pytest.mark.parametrize("word", ["REJECTED", "NOT_TAKEN"])
+@pytest.mark.parametrize("stated", ["before", "weeks later"])
+async def test_a_debit_of_a_refused_line_is_told_whenever_it_is_stated(
+    gateway: Gateway, word: str, stated: str
+) -> None:
+    """Debited, then refused, or refused and debited weeks later; of one fen, too: the money has to come back."""
+    await gateway.batch([kit.line(1, amount="0.01")])
+    await gateway.fund("0.01")
+    await gateway.judge()
+    await gateway.send()
+    reference = gateway.reference_of(1)
+    if stated == "before":
+        await state(gateway, TODAY, entry(reference, amount_fen=1))
+    await gateway.answer({"proof": word, "reference": reference, "reason": "FUNDS_SHORT"})
+    assert await differences(gateway) == []
+    entries = [] if stated == "before" else [entry(reference, amount_fen=1)]
+    await state(gateway, TODAY + (DAY if stated == "before" else 40 * DAY), *entries)
+    assert await differences(gateway) == [("NOT_PAID", reference, 1, None)]
+
+
+async def later_in_history(gateway: Gateway) -> list[str]:
+    async with gateway.store.engine.connection() as connection:
+        return [row["event"] for row in await connection.fetch("SELECT event FROM history ORDER BY seq")]
+
+
+async def test_what_people_have_to_decide_is_not_taken_up_with_every_statement(gateway: Gateway) -> None:
+    """Set aside for a contradiction, beside one that a statement settled: only the latter is taken up again."""
+    await gateway.pay(3)
+    words = [{"proof": "NOT_TAKEN", "reference": gateway.reference_of(n), "reason": "FUNDS_SHORT"} for n in (1, 2)]
+    await gateway.answer(*words, credited(gateway, 3))
+    await gateway.answer(credited(gateway, 1))  # against its word: people decide
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (2, 3)))
+    assert await later(gateway) == 1
+    aside = (await later_in_history(gateway)).count("SET_ASIDE")
+    await state(gateway, TODAY, entry(gateway.reference_of(3)))
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1
+    assert await gateway.buckets() == {"conflict": 1, "in_flight": 1, "credited": 1}
+    events = (await later_in_history(gateway)).count("SET_ASIDE")
+    await state(gateway, TODAY + DAY)
+    assert await later(gateway) == 2
+    assert ((await later_in_history(gateway)).count("SET_ASIDE"), events) == (events, aside + 1)
+
+
+async def test_a_reissue_goes_on_gathering_while_statements_are_read(gateway: Gateway) -> None:
+    """What a statement thawed is not sent before its time: the order's line waits for others of its list."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    await state(gateway, TODAY + DAY)
+    assert await later(gateway, hours=0) == 1
+    assert await later(gateway) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapters.contract import Reason
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -94,3 +96,73 @@ async def test_a_retired_file_whose_debit_alone_is_stated_freezes_its_lines(gate
     await state(gateway, TODAY + DAY, entry(None, "RETURN", submission=old, amount_fen=20_000))
     assert [kind for kind, *_ in await differences(gateway)] == []
     assert await later(gateway) == 2
+
+
+async def planned(gateway: Gateway) -> None:
+    """A funded list of two lines, cut and not rendered."""
+    await gateway.batch([kit.line(number) for number in (1, 2)])
+    await gateway.fund("200.00")
+    await gateway.judge()
+    while await gateway.dispatch.plan():
+        pass
+
+
+@pytest.mark.parametrize("made", ["PLANNED", "RENDERED"])
+async def test_a_file_that_was_never_sent_and_is_debited_does_not_travel(gateway: Gateway, made: str) -> None:
+    """A sum under the name of a file that never left us: each of its lines is listed, and none is sent beside it."""
+    await planned(gateway)
+    if made == "RENDERED":
+        await gateway.cut_and_render()
+    ((now, name),) = await submissions(gateway)
+    assert now == made
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
+    assert [kind for kind, *_ in await differences(gateway)] == ["NOT_PAID", "NOT_PAID"]
+    assert await later(gateway) == 0
+
+
+@pytest.mark.parametrize("code", ["3018", None])
+async def test_of_a_sum_only_what_the_bank_refused_and_kept_is_listed(gateway: Gateway, code: str | None) -> None:
+    """Paid, put back under its own reference, or never in the file because we refused it: nothing to ask of those."""
+    ours = "\U00020000"
+    gateway.bank.unwritable.add(ours)
+    await gateway.batch([kit.line(1, name=ours), *(kit.line(number) for number in (2, 3, 4))])
+    await gateway.fund("400.00")
+    await gateway.judge()
+    await gateway.send()
+    back, kept, _ = gateway.bank.sent[0].references
+    await gateway.answer(*({**rejected(gateway, seq), "code": code} for seq in (1, 2)), credited(gateway, 3))
+    assert await gateway.buckets() == {"failed": 3, "credited": 1}
+    name = gateway.bank.sent[0].submission
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=30_000))
+    await state(gateway, TODAY + DAY, entry(back, "RETURN"))
+    await state(gateway, TODAY + 2 * DAY)
+    assert await differences(gateway) == [("NOT_PAID", kept, 10_000, None)]
+    await state(gateway, TODAY + 3 * DAY, entry(kept, "RETURN"))
+    assert await differences(gateway) == []
+
+
+async def test_a_line_of_a_sum_that_was_tried_anew_is_listed_too(gateway: Gateway) -> None:
+    """Not taken, its successor under way, and the sum keeps the money of the first attempt: twice the money, told."""
+    await gateway.pay(2)
+    first, name = gateway.reference_of(1), gateway.bank.sent[0].submission
+    await gateway.answer({"proof": "NOT_TAKEN", "reference": first, "reason": "FUNDS_SHORT"}, credited(gateway, 2))
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
+    await state(gateway, TODAY + 2 * DAY)
+    assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
+    await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=name))
+    assert await differences(gateway) == []
+
+
+async def test_what_one_file_kept_is_not_asked_of_another(database: str) -> None:
+    """Two files debited in one sum each, a line of the first refused: that line, and no line of the second."""
+    async with kit.open_gateway(database, max_lines=1) as gateway:
+        await gateway.pay(2)
+        refused, _ = (sent.references[0] for sent in gateway.bank.sent)
+        await gateway.answer({**rejected(gateway, 1), "reference": refused}, credited(gateway, 1))
+        sums = [entry(None, submission=sent.submission) for sent in gateway.bank.sent]
+        await state(gateway, TODAY, *sums)
+        await state(gateway, TODAY + 2 * DAY)
+        assert await differences(gateway) == [("NOT_PAID", refused, 10_000, None)]
+        await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=gateway.bank.sent[1].submission))
+        found = [one[:2] for one in await differences(gateway)]
+        assert found == [("NOT_PAID", refused), ("NOT_RETURNED", gateway.bank.sent[1].submission)]
