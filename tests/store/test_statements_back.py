@@ -249,3 +249,31 @@ async def test_the_wait_for_statements_begins_with_the_oldest_day_that_none_cove
     assert await since() == {"rcc_file": TODAY + 2 * DAY}
     await state(gateway, TODAY + 2 * DAY)
     assert await since() == {}
+
+
+LIKE_IT: dict[str, tuple[dict[str, Any], str | None, int]] = {
+    "the other direction": ({"booking": "CREDIT"}, None, 0),
+    "another name": ({"reference": "ANOTHER"}, None, 0),
+    "another amount": ({"amount_fen": 10_001}, None, 0),
+    "another serial": ({"host_reference": "H2"}, None, 0),
+    "another account": ({}, "6599990000000092", 0),
+    "another day": ({}, "6599990000000091", 1),
+}
+
+
+@pytest.mark.parametrize("what", LIKE_IT)
+async def test_what_is_gone_is_settled_whatever_is_like_it_elsewhere(gateway: Gateway, what: str) -> None:
+    """Two strange bookings that differ in one thing alone: one is gone from its statement, the other stays open."""
+    changes, whose, days = LIKE_IT[what]
+    strange = entry("STRANGER", host_reference="H1")
+    other = {**strange, **changes}
+    same = not days and whose is None
+    await state(gateway, TODAY, strange, *([other] if same else []), account="6599990000000091")
+    if not same:
+        await state(gateway, TODAY + days * DAY, other, account=whose)
+    assert len(await differences(gateway)) == 2
+    await state(gateway, TODAY, *([other] if same else []), account="6599990000000091")
+    (row,) = await gateway.store.statements.differences(9)
+    found = {"booking": row["booking"], "reference": row["reference"], "amount_fen": row["booked_fen"]}
+    assert found | {"host_reference": row["host_reference"]} == other
+    assert (row["debit_account"], row["day"]) == (whose or "6599990000000091", TODAY + days * DAY)

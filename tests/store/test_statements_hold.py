@@ -212,3 +212,16 @@ async def test_a_reissue_goes_on_gathering_while_statements_are_read(gateway: Ga
     await state(gateway, TODAY + DAY)
     assert await later(gateway, hours=0) == 1
     assert await later(gateway) == 2
+
+
+async def test_of_a_refused_line_that_is_booked_twice_each_booking_is_one_difference(gateway: Gateway) -> None:
+    """Two debits of a refused line are two things to ask; one that is gone from the statement is one less."""
+    await gateway.pay(1)
+    refused = gateway.reference_of(1)
+    await gateway.answer(rejected(gateway, 1))
+    twice = [entry(refused, host_reference=serial) for serial in ("H1", "H2")]
+    await state(gateway, TODAY, *twice)
+    one = ("NOT_PAID", refused, 10_000, None)
+    assert await differences(gateway) == [("AMOUNT", refused, 20_000, 10_000), one, one]
+    await state(gateway, TODAY, twice[0])
+    assert await differences(gateway) == [one]

@@ -151,6 +151,7 @@ async def test_a_line_of_a_sum_that_was_tried_anew_is_listed_too(gateway: Gatewa
     assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
     await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=name))
     assert await differences(gateway) == []
+    assert await differences(gateway, resolved=True) == [("NOT_PAID", first, 10_000, None)]
 
 
 async def test_what_one_file_kept_is_not_asked_of_another(database: str) -> None:
@@ -166,3 +167,29 @@ async def test_what_one_file_kept_is_not_asked_of_another(database: str) -> None
         await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=gateway.bank.sent[1].submission))
         found = [one[:2] for one in await differences(gateway)]
         assert found == [("NOT_PAID", refused), ("NOT_RETURNED", gateway.bank.sent[1].submission)]
+
+
+async def test_a_wrong_sum_is_told_beside_a_right_one(database: str) -> None:
+    """Two files, the sum of the first is short: it stays open whatever the second one's is, until it is put right."""
+    async with kit.open_gateway(database, max_lines=1) as gateway:
+        await gateway.pay(2)
+        for sent in gateway.bank.sent:
+            await gateway.answer({**credited(gateway, 1), "reference": sent.references[0]})
+        short, right = (sent.submission for sent in gateway.bank.sent)
+        await state(gateway, TODAY, entry(None, submission=short, amount_fen=9_999), entry(None, submission=right))
+        assert await differences(gateway) == [("AMOUNT", short, 9_999, 10_000)]
+        await state(gateway, TODAY + DAY, entry(None, submission=short, amount_fen=1))
+        assert await differences(gateway) == []
+
+
+async def test_a_sum_that_came_back_is_explained_by_a_refusal_that_is_learned_later(gateway: Gateway) -> None:
+    """Half of the file is back before its result is read: told, and settled once the bank says which half."""
+    await gateway.pay(2)
+    ((_, name),) = await submissions(gateway)
+    both = (entry(None, submission=name, amount_fen=20_000), entry(None, "RETURN", submission=name))
+    await state(gateway, TODAY, *both)
+    assert await differences(gateway) == [("NOT_RETURNED", name, 10_000, None)]
+    await gateway.answer(credited(gateway, 1))
+    assert await differences(gateway) == [("NOT_RETURNED", name, 10_000, None)]
+    await gateway.answer(rejected(gateway, 2))
+    assert await differences(gateway) == []
