@@ -333,3 +333,14 @@ async def test_a_line_in_process_of_a_held_file_is_held_when_its_own_time_is_ove
         assert await gateway.buckets() == {"in_doubt": 1, "in_flight": 1}
         assert await pass_time(gateway, days=5)
         assert (await gateway.store.reads.count(1)).held == {"rcc_file": 2}
+
+
+async def test_a_file_that_turns_out_to_be_at_the_bank_is_asked_about_at_once(gateway: Gateway) -> None:
+    """Thought unsent, and the bank's result credits one of its lines: of the others nobody knows, and nobody waits."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(2)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts ORDER BY seq")
+    await gateway.answer({"proof": "CREDITED", "reference": reference, "amount_fen": 10_000})
+    assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
+    assert await questions(gateway, seconds=0) == 1

@@ -116,6 +116,7 @@ async def test_a_refused_line_that_is_debited_and_put_back_contradicts_nothing(
     if not same_day:
         await state(gateway, TODAY + DAY, back)
     assert await differences(gateway) == []
+    assert len(await differences(gateway, resolved=True)) == (0 if same_day else 1)
     assert await gateway.buckets() == {"failed": 1}
     await gateway.order("REISSUE", "O-1", 1, 1)
     assert await later(gateway) == 2
@@ -172,7 +173,6 @@ async def test_a_debit_of_a_refused_line_is_told_whenever_it_is_stated(
     if stated == "before":
         await state(gateway, TODAY, entry(reference, amount_fen=1))
     await gateway.answer({"proof": word, "reference": reference, "reason": "FUNDS_SHORT"})
-    assert await differences(gateway) == []
     entries = [] if stated == "before" else [entry(reference, amount_fen=1)]
     await state(gateway, TODAY + (DAY if stated == "before" else 40 * DAY), *entries)
     assert await differences(gateway) == [("NOT_PAID", reference, 1, None)]
@@ -225,3 +225,53 @@ async def test_of_a_refused_line_that_is_booked_twice_each_booking_is_one_differ
     assert await differences(gateway) == [("AMOUNT", refused, 20_000, 10_000), one, one]
     await state(gateway, TODAY, twice[0])
     assert await differences(gateway) == [one]
+
+
+WORDS: dict[str, dict[str, Any]] = {
+    "absent": {"proof": Proof.ABSENT},
+    "not taken": {"proof": Proof.NOT_TAKEN, "reason": Reason.FUNDS_SHORT},
+    "wrong format": {"proof": Proof.NOT_TAKEN, "reason": Reason.FORMAT},
+}
+
+
+@pytest.mark.parametrize("as_sum", [False, True])
+@pytest.mark.parametrize("word", WORDS)
+async def test_what_stands_on_a_statement_does_not_travel_again_by_a_later_word(
+    gateway: Gateway, word: str, as_sum: bool
+) -> None:
+    """In doubt, then on a statement, then "we have nothing": the debit, read first, holds it back all the same."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    references, name = gateway.bank.sent[0].references, gateway.bank.sent[0].submission
+    whole = entry(None, amount_fen=20_000, submission=name)
+    await state(gateway, TODAY, *([whole] if as_sum else map(entry, references)))
+    assert await differences(gateway) == []
+    gateway.bank.probes = lambda rendered, wire: [Evidence(**WORDS[word])]
+    gateway.clock.forward(hours=2)
+    await gateway.verify.probe(gateway.entry)
+    await gateway.store.pauses.resume(["rcc_file"])
+    assert await later(gateway) == 1
+    unpaid = [one for one in await differences(gateway) if one[0] == "NOT_PAID"]
+    assert unpaid == sorted(("NOT_PAID", reference, 10_000, None) for reference in references)
+    await state(gateway, TODAY)
+    assert await differences(gateway) == []
+    assert await later(gateway) == 2
+    assert sorted(gateway.bank.sent[1].references) == sorted(references)
+
+
+@pytest.mark.parametrize("proof", ["NOT_TAKEN", "ABSENT"])
+async def test_a_line_that_stands_on_a_statement_is_not_tried_anew_by_a_later_word(
+    gateway: Gateway, proof: str
+) -> None:
+    """Debited by Tuesday's statement, then not taken or never received in the result: no attempt travels beside it."""
+    await gateway.pay(2)
+    first = gateway.reference_of(1)
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
+    said = {"proof": proof, "reference": first}
+    await gateway.answer(said | ({"reason": "FUNDS_SHORT"} if proof == "NOT_TAKEN" else {}), credited(gateway, 2))
+    assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
+    assert await later(gateway) == 1
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1

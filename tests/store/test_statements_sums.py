@@ -29,7 +29,7 @@ async def test_a_retired_file_that_is_debited_beside_its_successor_is_a_differen
     assert (was, is_now) == ("RETIRED", "SUBMITTED")
     await gateway.answer(*(credited(gateway, seq) for seq in (1, 2)))
     await state(gateway, TODAY, *(entry(None, submission=name, amount_fen=20_000) for name in (old, new)))
-    assert await differences(gateway) == [("AMOUNT", old, 20_000, 0)]
+    assert await differences(gateway, resolved=True) == [("AMOUNT", old, 20_000, 0)]
 
 
 async def test_a_file_not_taken_that_is_debited_does_not_travel_again(gateway: Gateway) -> None:
@@ -81,6 +81,15 @@ async def test_what_was_refused_and_came_back_line_by_line_is_no_difference(gate
     assert await gateway.buckets() == {"failed": 1, "credited": 2}
 
 
+async def another_list(gateway: Gateway) -> None:
+    """A second list waits beside the first; no statement says anything of it."""
+    await gateway.batch([kit.line(9) | {"line": 1}], "B-2")
+    await gateway.fund("100.00", "B-2", "F-2")
+    await gateway.judge()
+    while await gateway.dispatch.plan():
+        pass
+
+
 async def test_a_retired_file_whose_debit_alone_is_stated_freezes_its_lines(gateway: Gateway) -> None:
     """Not taken for its format, debited all the same: its lines, in a new file by now, do not travel and are named."""
     gateway.bank.submits = refuse(Reason.FORMAT)
@@ -89,13 +98,15 @@ async def test_a_retired_file_whose_debit_alone_is_stated_freezes_its_lines(gate
     gateway.bank.submits = kit.received
     (was, old), (waits, _) = await submissions(gateway)
     assert (was, waits) == ("RETIRED", "PLANNED")
+    await another_list(gateway)
     await state(gateway, TODAY, entry(None, submission=old, amount_fen=20_000))
     lines = sorted(gateway.bank.sent[0].references)
     assert await differences(gateway) == [("AMOUNT", old, 20_000, 0), *(("NOT_PAID", r, 10_000, None) for r in lines)]
-    assert await later(gateway) == 1
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1, "of the other list"
     await state(gateway, TODAY + DAY, entry(None, "RETURN", submission=old, amount_fen=20_000))
     assert [kind for kind, *_ in await differences(gateway)] == []
-    assert await later(gateway) == 2
+    assert await later(gateway) == 3
 
 
 async def planned(gateway: Gateway) -> None:
@@ -117,6 +128,10 @@ async def test_a_file_that_was_never_sent_and_is_debited_does_not_travel(gateway
     assert now == made
     await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
     assert [kind for kind, *_ in await differences(gateway)] == ["NOT_PAID", "NOT_PAID"]
+    await state(gateway, TODAY)
+    assert await differences(gateway) == []
+    await state(gateway, TODAY, entry(None, submission=name, amount_fen=20_000))
+    assert len(await differences(gateway)) == len(await differences(gateway, resolved=True)) == 2
     assert await later(gateway) == 0
 
 
@@ -154,19 +169,25 @@ async def test_a_line_of_a_sum_that_was_tried_anew_is_listed_too(gateway: Gatewa
     assert await differences(gateway, resolved=True) == [("NOT_PAID", first, 10_000, None)]
 
 
-async def test_what_one_file_kept_is_not_asked_of_another(database: str) -> None:
-    """Two files debited in one sum each, a line of the first refused: that line, and no line of the second."""
+@pytest.mark.parametrize("second", ["paid", "put back"])
+async def test_what_one_file_kept_is_not_asked_of_another(database: str, second: str) -> None:
+    """Two files debited in one sum each, a line of the first refused and kept: that line, once, and no other one."""
     async with kit.open_gateway(database, max_lines=1) as gateway:
         await gateway.pay(2)
-        refused, _ = (sent.references[0] for sent in gateway.bank.sent)
-        await gateway.answer({**rejected(gateway, 1), "reference": refused}, credited(gateway, 1))
-        sums = [entry(None, submission=sent.submission) for sent in gateway.bank.sent]
-        await state(gateway, TODAY, *sums)
+        refused, other = (sent.references[0] for sent in gateway.bank.sent)
+        word = credited(gateway, 1) if second == "paid" else rejected(gateway, 1)
+        await gateway.answer({**rejected(gateway, 1), "reference": refused}, word | {"reference": other})
+        await state(gateway, TODAY - DAY)
+        names = [sent.submission for sent in gateway.bank.sent]
+        back = [] if second == "paid" else [entry(None, "RETURN", submission=names[1])]
+        sums = (entry(None, submission=name, host_reference=f"H{name[-1]}") for name in names)
+        await state(gateway, TODAY, *sums, *back)
         await state(gateway, TODAY + 2 * DAY)
-        assert await differences(gateway) == [("NOT_PAID", refused, 10_000, None)]
-        await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=gateway.bank.sent[1].submission))
-        found = [one[:2] for one in await differences(gateway)]
-        assert found == [("NOT_PAID", refused), ("NOT_RETURNED", gateway.bank.sent[1].submission)]
+        assert await differences(gateway, resolved=True) == [("NOT_PAID", refused, 10_000, None)]
+        if second == "paid":
+            await state(gateway, TODAY + 3 * DAY, entry(None, "RETURN", submission=names[1]))
+            found = [one[:2] for one in await differences(gateway)]
+            assert found == [("NOT_PAID", refused), ("NOT_RETURNED", names[1])]
 
 
 async def test_a_wrong_sum_is_told_beside_a_right_one(database: str) -> None:

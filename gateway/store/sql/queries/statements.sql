@@ -142,6 +142,16 @@ WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
+-- name: statements_showing
+-- Statements that show a booking of these submissions, or of a line in them.
+SELECT e.statement_no FROM attempts a JOIN statement_entries e ON e.reference = a.reference AND e.bank = a.bank
+WHERE a.submission_id = ANY($1::bigint[]) AND e.booking <> 'RETURN'
+UNION
+SELECT e.statement_no
+FROM submissions s JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
+WHERE s.submission_id = ANY($1::bigint[]) AND e.booking <> 'RETURN'
+ORDER BY statement_no;
+
 -- name: find_wrong_accounts!
 -- Lines booked on another fiscal account than the one they were to be paid from.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
