@@ -36,6 +36,7 @@ from gateway.states import State
 from gateway.store import concerning
 from gateway.store.case import Case
 from gateway.store.chronicle import chronicle
+from gateway.store.consequences import LOCAL_CODE, Moving
 from gateway.store.engine import Connection, Engine, lost_race, sql
 from gateway.store.foreign import harmless
 from gateway.store.hearing import OUTCOMES, Heard, Recorded, note, repeats
@@ -44,9 +45,11 @@ from gateway.store.judging import apply_line, apply_whole
 from gateway.store.recall import cancel_unsent
 from gateway.store.replan import retire_unsent
 from gateway.store.staging import stage_receipts
+from gateway.store.statements import showing, unpaid_as_stated
 from gateway.store.telling import Telling, give_up, write_affirmed, write_attempts, write_kept
 
 _RACES_ALLOWED = 5
+_UNPAID = (State.REJECTED, State.NOT_EXECUTED)
 
 
 __all__ = ["EvidenceBook", "Heard", "Recorded"]
@@ -142,6 +145,7 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
         case.result.conflicts = len(rows)
         case.frozen = {row["payout_id"] for row in rows}  # a contradiction read again is nothing new
     await _write_submissions(connection, case)
+    stated = await _stated(connection, case, changed)
     case.result.given_up = len(given_up)
     await Telling(connection, case.heard, case.result).tell(ledger, changed)
     for submission in case.submissions.values():
@@ -152,6 +156,7 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
         elif submission.retire is not None:
             await retire_unsent(connection, submission.row["submission_id"], case.heard.at)
             case.stop_for = submission.retire
+    await unpaid_as_stated(connection, stated, case.heard.at)
     if case.stop_for is not None:
         await connection.execute(
             sql("pause_bank"), case.heard.bank, case.heard.at, case.stop_for.value, case.heard.configuration
@@ -164,6 +169,16 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
     }
     chronicle(ledger, case.heard, changed, moves, case.frozen, given_up)
     await ledger.write(connection)
+
+
+async def _stated(connection: Connection, case: Case, changed: Sequence[Moving]) -> list[int]:
+    """Statements on which stands what was not paid by what was just heard: they were read when it was open yet."""
+    unpaid = [a for a in changed if a.known.state in _UNPAID and not a.moved_by[-1].code.startswith(LOCAL_CODE)]
+    whole = sorted(key for key, s in case.submissions.items() if s.state == State.DEFERRED)
+    if not unpaid and not whole:
+        return []
+    files = sorted({a.row["submission_id"] for a in unpaid})
+    return await showing(connection, case.heard.bank, [a.row["reference"] for a in unpaid], files, whole)
 
 
 async def _write_submissions(connection: Connection, case: Case) -> None:

@@ -13,7 +13,9 @@ this bank that are settled by now are closed. The same content again is recognis
               that is debited in one sum
 ``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
               its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
-              It needs no person to thaw: what resolves the difference brings back the lines that were set aside
+              It needs no person to thaw: what resolves the difference brings back the lines that were set aside.
+              Asked with each statement, and (``unpaid_as_stated``) whenever a word of the bank makes something unpaid, so
+              that bytes or a next attempt could travel: the statement may have been read before that word
 ``NOT_RETURNED``  it came back, and our books do not know: the bank's word could not move the line, or there was none
 ``ACCOUNT``   booked on another fiscal account than the one it was to be paid from
 ``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.
@@ -45,6 +47,31 @@ _QUESTIONS = (
     "find_unknown_returns",
     "find_missing_entries",
 )
+_OF_UNPAID = ("find_bookings_of_unpaid", "find_sums_of_unpaid")
+
+
+async def showing(
+    connection: Connection,
+    bank: str,
+    lines: Sequence[str],
+    files: Sequence[int],
+    whole: Sequence[int],
+) -> list[int]:
+    """The statements that show bookings of these lines (references), in one sum of the files that they are in (keys of
+    submissions), or of anything in the ``whole`` files.
+
+    To be asked before lines move on, and in the transaction that says that they were not paid: until it ends no
+    statement of this bank is compared, so that of the two one sees the other.
+    """
+    await connection.execute(sql("share_statements"), bank)
+    return [row["statement_no"] for row in await connection.fetch(sql("statements_showing"), bank, lines, files, whole)]
+
+
+async def unpaid_as_stated(connection: Connection, statements: Sequence[int], at: dt.datetime) -> None:
+    """Freeze what these statements show as booked and the books say, since a moment, was not paid."""
+    for number in statements:
+        for question in _OF_UNPAID:
+            await connection.execute(sql(question), number, at)
 
 
 @dataclass(slots=True)
@@ -67,6 +94,7 @@ class Statements:
         """Compare a statement, whose evidence is recorded already, with the books; see the theory of operation."""
         account = ALL_ACCOUNTS if statement.debit_account is None else statement.debit_account.reveal()
         async with self._engine.transaction() as connection:
+            await connection.execute(sql("lock_statements"), bank)
             key = await self._keep(connection, bank, account, statement, at)
             result = Reconciled(key is not None)
             if key is not None:

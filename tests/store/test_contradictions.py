@@ -11,7 +11,7 @@ import pytest
 from adapters.contract import AnswerKind, Evidence, Proof, Reason, Rendered
 from tests.store import kit
 from tests.store.kit import Gateway
-from tests.store.test_payment import credited
+from tests.store.test_payment import credited, rejected
 
 
 @pytest.fixture
@@ -212,3 +212,34 @@ async def test_a_bank_that_has_what_was_cancelled_is_a_contradiction(files: Gate
     await files.answer(whole(files, "RECEIVED", code="0000"))
     assert await files.buckets() == {"conflict": 2}
     assert await sent_again(files) == 1
+
+
+async def test_a_credit_under_the_retired_file_of_what_its_successor_paid_is_money_twice(gateway: Gateway) -> None:
+    """Refused for its format, paid as a new file, and then a credit under the old name: that line waits for people."""
+    refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT)]
+    gateway.bank.submits = lambda rendered, wire: refused
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    await gateway.store.pauses.resume(["rcc_file"])
+    assert await sent_again(gateway) == 2
+    await gateway.answer(*(credited(gateway, seq) for seq in (1, 2)))
+    assert await gateway.buckets() == {"credited": 2}
+    await gateway.answer(credited(gateway, 1, submission=gateway.bank.sent[0].submission, host_reference="H-OLD"))
+    assert await gateway.buckets() == {"conflict": 1, "credited": 1}
+    async with gateway.store.engine.connection() as connection:
+        kept = await connection.fetch("SELECT effect, reference, host_reference FROM evidence")
+    assert [tuple(row) for row in kept] == [("CONFLICT", gateway.reference_of(1), "H-OLD")]
+
+
+async def test_a_refusal_under_the_retired_file_stops_nothing_of_its_successor(gateway: Gateway) -> None:
+    """Refused for its format, under way as a new file: "refused" under the old name is kept, and freezes nobody."""
+    refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT)]
+    gateway.bank.submits = lambda rendered, wire: refused
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    await gateway.store.pauses.resume(["rcc_file"])
+    assert await sent_again(gateway) == 2
+    await gateway.answer(rejected(gateway, 1) | {"submission": gateway.bank.sent[0].submission})
+    assert await gateway.buckets() == {"in_flight": 2}
+    async with gateway.store.engine.connection() as connection:
+        assert await connection.fetchval("SELECT effect FROM evidence") == "UNMATCHED"

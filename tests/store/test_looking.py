@@ -58,3 +58,67 @@ async def test_the_nearest_deadlines_are_those_of_open_work(gateway: Gateway) ->
     await gateway.answer(credited(gateway, 1))
     done = await gateway.store.reads.nearest_deadlines()
     assert (done["limit"], done["receipt"] is None) == (None, False)
+
+
+async def test_each_clock_shows_its_nearest_deadline_of_all_lists(gateway: Gateway) -> None:
+    """An older list at the bank, a newer one that is not cut, receipts of both: each clock shows the older one's."""
+    await gateway.pay(1)
+    older = await gateway.store.reads.nearest_deadlines()
+    gateway.clock.forward(days=7)
+    now = gateway.clock.now().isoformat()
+    for part in gateway.signed_parts([kit.line(2) | {"line": 1}], "B-2", list_received_at=now):
+        await gateway.intake.take_batch(*part)
+    await gateway.fund("100.00", "B-2", "F-2")
+    await gateway.judge()
+    assert await gateway.store.reads.nearest_deadlines() == older
+    await gateway.answer(credited(gateway, 1))
+    told = await gateway.store.reads.nearest_deadlines()
+    assert told["limit"] == LIMIT + dt.timedelta(days=7)
+    gateway.clock.forward(days=1)
+    await gateway.send()
+    await gateway.answer(credited(gateway, 1))
+    assert (await gateway.store.reads.nearest_deadlines())["receipt"] == told["receipt"] is not None
+
+
+async def test_the_limit_of_a_list_that_is_not_cut_is_nearer_than_a_reissue_s(gateway: Gateway) -> None:
+    """A re-issue has its own, later limit: what was approved before it and is not cut yet comes first."""
+    await gateway.pay(1)
+    await gateway.answer(rejected(gateway, 1))
+    await gateway.batch([kit.line(2) | {"line": 1}], "B-2")
+    await gateway.fund("100.00", "B-2", "F-2")
+    await gateway.judge()
+    gateway.clock.forward(days=1)
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    assert (await gateway.store.reads.nearest_deadlines())["limit"] == LIMIT
+
+
+async def test_the_nearest_of_several_lists_is_shown_whichever_was_cut_first(gateway: Gateway) -> None:
+    """Two lists with different limits, both not cut, then both at the bank: the nearer limit, each time."""
+    for number, days in ((1, 7), (2, 0)):
+        gateway.clock.forward(days=days)
+        at = kit.START.isoformat() if number == 2 else "2026-11-30T10:00:00+08:00"
+        for part in gateway.signed_parts([kit.line(number) | {"line": 1}], f"B-{number}", list_received_at=at):
+            await gateway.intake.take_batch(*part)
+        await gateway.fund("100.00", f"B-{number}", f"F-{number}")
+    await gateway.judge()
+    assert (await gateway.store.reads.nearest_deadlines())["limit"] == LIMIT
+    await gateway.send()
+    assert len(gateway.bank.sent) == 2
+    assert (await gateway.store.reads.nearest_deadlines())["limit"] == LIMIT
+
+
+async def test_what_is_cancelled_or_was_complete_once_presses_nobody(gateway: Gateway) -> None:
+    """A cancelled line leaves no limit; a list that was complete keeps no target, also when money comes back."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    assert (await gateway.store.reads.nearest_deadlines())["limit"] is not None
+    await gateway.order("CANCEL", "O-2", 1, 2)
+    assert (await gateway.store.reads.nearest_deadlines())["limit"] is None
+    await gateway.watch.count()
+    returned = credited(gateway, 2) | {"proof": "RETURNED", "host_reference": "R2"}
+    await gateway.answer(returned)
+    await gateway.order("REISSUE", "O-3", 2, 1)
+    await gateway.watch.count()
+    nearest = await gateway.store.reads.nearest_deadlines()
+    assert (nearest["limit"] is None, nearest["target"], nearest["feedback"]) == (False, None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.contract import Evidence, Proof
+from gateway import failures
 from schemas.v1 import Kind, RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -92,6 +93,9 @@ async def test_orders_out_of_time_are_refused_with_their_reasons(gateway: Gatewa
     assert (await gateway.order("REISSUE", "O-3", 1, 1)).refused is RefusalReason.ALREADY_CREDITED
     assert (await gateway.order("REISSUE", "O-4", 2, 2)).refused is RefusalReason.STALE_ATTEMPT
     assert (await gateway.order("REISSUE", "O-5", 99, 1)).refused is RefusalReason.UNKNOWN_PAYOUT
+    nowhere = kit.order_body("REISSUE", "O-0", 1, 1) | {"batch_id": "659999-XJ-NY-01-2026-0099"}
+    stored = await gateway.failures.take_order(*gateway.signed(Kind.ORDER, nowhere))
+    assert stored.refused is RefusalReason.UNKNOWN_BATCH
     assert (await gateway.order("REISSUE", "O-6", 2, 1)).refused is None
     assert (await gateway.order("REISSUE", "O-7", 2, 1)).refused is RefusalReason.STALE_ATTEMPT
     assert (await gateway.order("REISSUE", "O-8", 2, 2)).refused is RefusalReason.NOT_FAILED
@@ -238,3 +242,31 @@ async def test_a_refused_order_is_answered_once_however_often_it_comes(gateway: 
     assert (again.repeated, again.refused) == (True, None)
     assert [one["order_id"] for one in await gateway.published("refusals")] == ["O-1"]
     assert await gateway.buckets() == {"failed": 1}
+
+
+async def test_each_order_is_kept_with_its_decision(gateway: Gateway) -> None:
+    """An auditor reads in the books which orders were applied, and why each of the others was refused."""
+    await failed(gateway, 2)
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    await gateway.order("REISSUE", "O-2", 1, 1)
+    await gateway.order("REISSUE", "O-3", 2, 1)
+    await gateway.order("RECALL", "O-4", None, None)
+    async with gateway.store.engine.connection() as connection:
+        rows = await connection.fetch("SELECT order_id, outcome FROM orders ORDER BY order_no")
+    found = [(row["order_id"], row["outcome"]) for row in rows]
+    assert found == [("O-1", "APPLIED"), ("O-2", "STALE_ATTEMPT"), ("O-3", "ALREADY_CREDITED"), ("O-4", "APPLIED")]
+
+
+async def test_an_order_about_a_list_that_is_being_judged_is_read_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the list is judged: whether the line exists is not known yet, so nothing is decided and nothing kept."""
+    monkeypatch.setattr(failures, "_JUDGING_POLLS", 1)
+    monkeypatch.setattr(failures, "_JUDGING_POLL_SECONDS", 0)
+    await gateway.batch([kit.line(number) for number in (1, 2)], parts=2)
+    assert await gateway.intake.judge_next()
+    with pytest.raises(TimeoutError):
+        await gateway.order("CANCEL", "O-1", 2, 1)
+    await gateway.judge()
+    assert (await gateway.order("CANCEL", "O-1", 2, 1)).refused is None
+    assert await gateway.outcomes() == [(2, 1, "cancelled", None)]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.contract import Artefact, Evidence, NotFound, Proof, Reason, Rendered
+from gateway.store import planning
 from gateway.store.submissions import claim_of
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -328,3 +329,13 @@ async def test_a_crash_while_sending_is_doubt_not_a_resend(gateway: Gateway) -> 
     gateway.clock.forward(hours=3)
     await gateway.send()
     assert gateway.bank.sent == []
+
+
+async def test_a_list_longer_than_a_piece_of_work_is_cut_once_from_end_to_end(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece begins behind the last line of the one before: no line is cut twice, and none is left out."""
+    monkeypatch.setattr(planning, "CHUNK", 2)
+    await gateway.pay(5)
+    assert await gateway.buckets() == {"in_flight": 5}
+    assert len(set(gateway.bank.references())) == len(gateway.bank.references()) == 5

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import asyncpg
+import pytest
 
 from gateway.store import engine
 
@@ -33,3 +37,18 @@ async def test_migrating_twice_changes_nothing(empty_database: str) -> None:
         await first.assert_migrated()
     finally:
         await first.close()
+
+
+@pytest.mark.parametrize("name", ["0008_gap.sql", "7_short.sql", "0007-dash.sql", "0006_twice.sql"])
+def test_a_migration_that_is_misnamed_or_leaves_a_gap_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What stands among the migrations is never passed over: the program says so instead of running without it."""
+    kept = tmp_path / "migrations"
+    shutil.copytree(engine._MIGRATIONS, kept)
+    monkeypatch.setattr(engine, "_MIGRATIONS", kept)
+    read = engine.migrations.__wrapped__  # as if for the first time: what was read before is remembered
+    assert [version for version, _, _ in read()] == [1, 2, 3, 4, 5, 6]
+    (kept / name).write_text("SELECT 1;", encoding="utf-8")
+    with pytest.raises(ValueError, match="migration"):
+        read()

@@ -380,3 +380,17 @@ async def test_long_names_do_not_make_two_revisions_one_report(gateway: Gateway)
     assert await report(gateway) == "FINAL"
     one, two = await gateway.published("batch-reports")
     assert one["report_id"] != two["report_id"]
+
+
+async def test_what_the_broker_acknowledged_is_marked_and_nothing_beside_it(gateway: Gateway) -> None:
+    """Of two records of a lane one was acknowledged: the other waits on, and the first is not marked again."""
+    now, outbox = gateway.clock.now(), gateway.store.outbox
+    async with gateway.store.engine.transaction() as connection:
+        await stage(connection, [Record("receipts", "k", text, now, now) for text in (b"1", b"2")])
+    lane = lane_of("k")
+    fence = await gateway.store.submissions.lease(f"lane-{lane}")
+    assert fence is not None
+    first, second = [row["outbox_id"] for row in await outbox.waiting(lane, 9)]
+    assert await outbox.published(lane, gateway.store.owner, fence, [first], now)
+    assert [row["outbox_id"] for row in await outbox.waiting(lane, 9)] == [second]
+    assert not await outbox.published(lane, gateway.store.owner, fence, [first], now)

@@ -289,3 +289,58 @@ async def _watched(gateway: Gateway) -> dt.datetime:
         found = await connection.fetchval("SELECT watch_until FROM submissions")
     assert isinstance(found, dt.datetime)
     return found
+
+
+async def in_process_of_a_doubtful_file(gateway: Gateway) -> None:
+    """Two lines whose file is in doubt, and the bank says that it is working on the second."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    await gateway.answer({"proof": "IN_PROCESS", "reference": gateway.reference_of(2)})
+    assert await gateway.buckets() == {"in_doubt": 1, "in_flight": 1}
+
+
+async def test_a_line_in_process_is_doubted_at_the_second_at_which_its_result_is_due(gateway: Gateway) -> None:
+    """Not a minute before: until then the bank has not been silent. And what was doubted by itself is no news."""
+    await in_process_of_a_doubtful_file(gateway)
+    assert not await pass_time(gateway, hours=23, minutes=59)
+    assert await pass_time(gateway, minutes=1)
+    assert await gateway.buckets() == {"in_doubt": 2}
+    assert not await pass_time(gateway, minutes=1)
+
+
+async def test_a_file_in_doubt_of_which_no_line_is_in_process_is_no_news_when_its_result_is_due(
+    gateway: Gateway,
+) -> None:
+    """It is in doubt already and being asked about; that another file has a line in process changes nothing."""
+    await in_process_of_a_doubtful_file(gateway)
+    await gateway.batch([kit.line(9) | {"line": 1}], "B-2")
+    await gateway.fund("100.00", "B-2", "F-2")
+    await gateway.judge()
+    await gateway.send()
+    await gateway.verify.watch_time(gateway.entry)
+    assert await pass_time(gateway, hours=24)
+    async with gateway.store.engine.connection() as connection:
+        rows = await connection.fetch("SELECT batch_no FROM history WHERE event = 'SILENT_LINES'")
+    assert [row["batch_no"] for row in rows] == [1]
+
+
+async def test_a_line_in_process_of_a_held_file_is_held_when_its_own_time_is_over(database: str) -> None:
+    """People were called about the file before the result of that line was due: they are called about it, too."""
+    async with kit.open_gateway(database, result_due_seconds=10 * 86_400) as gateway:
+        await in_process_of_a_doubtful_file(gateway)
+        assert await pass_time(gateway, days=5)
+        assert (await gateway.store.reads.count(1)).held == {"rcc_file": 1}
+        assert await gateway.buckets() == {"in_doubt": 1, "in_flight": 1}
+        assert await pass_time(gateway, days=5)
+        assert (await gateway.store.reads.count(1)).held == {"rcc_file": 2}
+
+
+async def test_a_file_that_turns_out_to_be_at_the_bank_is_asked_about_at_once(gateway: Gateway) -> None:
+    """Thought unsent, and the bank's result credits one of its lines: of the others nobody knows, and nobody waits."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(2)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts ORDER BY seq")
+    await gateway.answer({"proof": "CREDITED", "reference": reference, "amount_fen": 10_000})
+    assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
+    assert await questions(gateway, seconds=0) == 1

@@ -29,6 +29,14 @@ async def state(gateway: Gateway, day: dt.date, *entries: dict[str, Any], accoun
     assert await gateway.verify.collect(gateway.entry)
 
 
+async def stated_by(gateway: Gateway, bank: str, day: dt.date, *entries: dict[str, Any]) -> None:
+    """Another bank's statement of all its accounts is held against the same books."""
+    content = json.dumps({"day": day.isoformat(), "account": None, "entries": entries}).encode()
+    statement = gateway.bank.statement(Artefact.of(f"statement-{bank}-{day}", content))
+    assert statement is not None
+    await gateway.store.statements.reconcile(bank, statement, gateway.clock.now())
+
+
 async def differences(gateway: Gateway, *, resolved: bool = False) -> list[tuple[str, str, int | None, int | None]]:
     rows = await gateway.store.statements.differences(100, resolved=resolved)
     return sorted((r["kind"], r["reference"], r["booked_fen"], r["expected_fen"]) for r in rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from gateway import metrics
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
-from tests.store.test_statements import DAY, TODAY, differences, entry, posted, state
+from tests.store.test_statements import DAY, TODAY, differences, entry, posted, state, stated_by
 
 
 async def account(gateway: Gateway) -> str:
@@ -122,3 +123,157 @@ async def test_a_statement_that_does_not_come_is_waited_for_in_bank_days(gateway
     await state(gateway, TODAY)
     await gateway.watch.gauges()
     assert gauge._value.get() == 0
+
+
+CURED: dict[str, tuple[str, str | None, list[Any], list[Any]]] = {
+    # what the bank answered of the first line, whose statement it is, what it says wrongly, and rightly
+    "a line of another amount": ("CREDITED", None, [(1, "DEBIT", 9_999), (2,)], [(1,), (2,)]),
+    "a sum of another amount": ("CREDITED", None, [(0, "DEBIT", 15_000)], [(0, "DEBIT", 20_000)]),
+    "a refused line that is booked": ("REJECTED", None, [(1,), (2,)], [(2,)]),
+    "a line on another account": ("CREDITED", "6599990000000091", [(1,)], []),
+    "a sum on another account": ("CREDITED", "6599990000000091", [(0, "DEBIT", 20_000)], []),
+    "a line that came in again": ("CREDITED", None, [(1,), (1, "INCOMING"), (2,)], [(1,), (2,)]),
+    "a sum that came in again": (
+        "CREDITED",
+        None,
+        [(0, "DEBIT", 20_000), (0, "INCOMING", 20_000)],
+        [(0, "DEBIT", 20_000)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CURED)
+async def test_what_was_put_right_and_is_stated_wrongly_again_is_open_again(gateway: Gateway, what: str) -> None:
+    """Told, settled by a rewritten statement, and told anew by the next: open again, and still one difference."""
+    word, whose, wrong, right = CURED[what]
+    await gateway.pay(2)
+    day = TODAY.isoformat()
+    first = rejected(gateway, 1) if word == "REJECTED" else credited(gateway, 1, post_date=day)
+    await gateway.answer(first, credited(gateway, 2, post_date=day))
+    sent = gateway.bank.sent[0].submission
+
+    def made(line: int, booking: str = "DEBIT", amount_fen: int = 10_000) -> dict[str, Any]:
+        name = entry(gateway.reference_of(line)) if line else entry(None, submission=sent)
+        return {**name, "booking": booking, "amount_fen": amount_fen}
+
+    await state(gateway, TODAY, *(made(*one) for one in wrong), account=whose)
+    (found,) = await differences(gateway)
+    await state(gateway, TODAY, *(made(*one) for one in right), account=whose)
+    assert await differences(gateway) == []
+    await state(gateway, TODAY, *(made(*one) for one in wrong), account=whose)
+    assert await differences(gateway) == [found]
+    assert await differences(gateway, resolved=True) == [found]
+
+
+async def test_a_statement_of_the_other_kind_settles_nothing_of_other_days(gateway: Gateway) -> None:
+    """Wednesday is stated for the account and then for all accounts: what Tuesday's statement said stays open."""
+    references = await posted(gateway, 2)
+    own = await account(gateway)
+    await state(gateway, TODAY, *(entry(reference) for reference in references), entry("STRANGER"), account=own)
+    await state(gateway, TODAY + DAY, entry("ANOTHER"), account=own)
+    await state(gateway, TODAY + DAY)
+    assert await differences(gateway) == [("UNKNOWN", "STRANGER", 10_000, None)]
+
+
+async def test_what_was_settled_keeps_its_time_when_the_day_is_stated_for_all_accounts(gateway: Gateway) -> None:
+    """When a difference ended is what auditors read: a later statement of the other kind does not move it."""
+    references = await posted(gateway, 1)
+    own = await account(gateway)
+    await state(gateway, TODAY, entry(references[0]), entry("STRANGER"), account=own)
+    await state(gateway, TODAY, entry(references[0]), account=own)
+    ended = gateway.clock.now()
+    gateway.clock.forward(days=1)
+    await state(gateway, TODAY, entry(references[0]))
+    (row,) = await gateway.store.statements.differences(9, resolved=True)
+    assert row["resolved_at"] == ended
+
+
+EXPLAINED = ("RETURNED", "REJECTED", "NOT_EXECUTED", "VOID")
+
+
+async def explain(gateway: Gateway, how: str) -> None:
+    """The first line becomes one under which money may come in."""
+    reference = await first_reference(gateway)
+    if how == "VOID":
+        await gateway.order("CANCEL", "O-1", 1, 1)
+    elif how == "RETURNED":
+        for proof in ("CREDITED", "RETURNED"):
+            await gateway.answer(
+                {"proof": proof, "reference": reference, "host_reference": proof, "amount_fen": 10_000}
+            )
+    elif how == "NOT_EXECUTED":
+        await gateway.answer({"proof": "NOT_TAKEN", "reference": reference, "reason": "FUNDS_SHORT"})
+    else:
+        await gateway.answer(rejected(gateway, 1))
+
+
+async def first_reference(gateway: Gateway) -> str:
+    async with gateway.store.engine.connection() as connection:
+        return str(await connection.fetchval("SELECT reference FROM attempts WHERE seq = 1 AND attempt_no = 1"))
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+@pytest.mark.parametrize("how", EXPLAINED)
+async def test_money_that_came_in_is_explained_by_how_its_line_ended(
+    gateway: Gateway, how: str, known_first: bool
+) -> None:
+    """Refused, not taken, cancelled or returned: nothing to ask, whether that was known before or is learned later."""
+    if how == "VOID":
+        gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(2)
+    reference = await first_reference(gateway)
+    if known_first:
+        await explain(gateway, how)
+    await state(gateway, TODAY - DAY, entry(reference, "INCOMING"))
+    told = [kind for kind, *_ in await differences(gateway)]
+    assert told == ([] if known_first else ["NOT_RETURNED"])
+    if not known_first:
+        await explain(gateway, how)
+        await state(gateway, TODAY - 2 * DAY)
+        assert await differences(gateway) == []
+
+
+async def test_the_wait_for_statements_begins_with_the_oldest_day_that_none_covers(gateway: Gateway) -> None:
+    """Sent on Tuesday and on Thursday: waited for since Tuesday, and once that day is stated since Thursday."""
+    await gateway.pay(1)
+    gateway.clock.forward(days=2)
+    await gateway.batch([kit.line(9) | {"line": 1}], "B-2")
+    await gateway.fund("100.00", "B-2", "F-2")
+    await gateway.judge()
+    await gateway.send()
+    await stated_by(gateway, "ccb", TODAY + 9 * DAY)
+    since = gateway.store.statements.unstated_since
+    assert await since() == {"rcc_file": TODAY}
+    await state(gateway, TODAY - DAY)
+    await state(gateway, TODAY)
+    assert await since() == {"rcc_file": TODAY + 2 * DAY}
+    await state(gateway, TODAY + 2 * DAY)
+    assert await since() == {}
+
+
+LIKE_IT: dict[str, tuple[dict[str, Any], str | None, int]] = {
+    "the other direction": ({"booking": "CREDIT"}, None, 0),
+    "another name": ({"reference": "ANOTHER"}, None, 0),
+    "another amount": ({"amount_fen": 10_001}, None, 0),
+    "another serial": ({"host_reference": "H2"}, None, 0),
+    "another account": ({}, "6599990000000092", 0),
+    "another day": ({}, "6599990000000091", 1),
+}
+
+
+@pytest.mark.parametrize("what", LIKE_IT)
+async def test_what_is_gone_is_settled_whatever_is_like_it_elsewhere(gateway: Gateway, what: str) -> None:
+    """Two strange bookings that differ in one thing alone: one is gone from its statement, the other stays open."""
+    changes, whose, days = LIKE_IT[what]
+    strange = entry("STRANGER", host_reference="H1")
+    other = {**strange, **changes}
+    same = not days and whose is None
+    await state(gateway, TODAY, strange, *([other] if same else []), account="6599990000000091")
+    if not same:
+        await state(gateway, TODAY + days * DAY, other, account=whose)
+    assert len(await differences(gateway)) == 2
+    await state(gateway, TODAY, *([other] if same else []), account="6599990000000091")
+    (row,) = await gateway.store.statements.differences(9)
+    found = {"booking": row["booking"], "reference": row["reference"], "amount_fen": row["booked_fen"]}
+    assert found | {"host_reference": row["host_reference"]} == other
+    assert (row["debit_account"], row["day"]) == (whose or "6599990000000091", TODAY + days * DAY)

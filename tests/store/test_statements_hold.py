@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from adapters.contract import Evidence, Proof, Reason
+from gateway.store.engine import Connection
+from gateway.store.statements import unpaid_as_stated
+from schemas.v1 import RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
-from tests.store.test_statements import DAY, TODAY, differences, entry, state
+from tests.store.test_statements import DAY, TODAY, differences, entry, state, stated_by
+
+_WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 def refuse(reason: Reason) -> kit.Script:
@@ -116,6 +124,7 @@ async def test_a_refused_line_that_is_debited_and_put_back_contradicts_nothing(
     if not same_day:
         await state(gateway, TODAY + DAY, back)
     assert await differences(gateway) == []
+    assert len(await differences(gateway, resolved=True)) == (0 if same_day else 1)
     assert await gateway.buckets() == {"failed": 1}
     await gateway.order("REISSUE", "O-1", 1, 1)
     assert await later(gateway) == 2
@@ -133,3 +142,180 @@ async def test_what_comes_back_of_a_refused_line_unasked_for_freezes_it(
         await state(gateway, TODAY, entry(refused))
     await state(gateway, TODAY + DAY, entry(refused, "RETURN", amount_fen))
     assert await gateway.buckets() == {"conflict": 1}
+
+
+@pytest.mark.parametrize("made", ["PLANNED", "RENDERED", "DEFERRED", "VOID"])
+async def test_a_line_that_never_travelled_and_is_debited_does_not_travel(gateway: Gateway, made: str) -> None:
+    """Cut, rendered, waiting to be sent or cancelled before: a debit of it is listed, and nothing is sent for it."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    while await gateway.dispatch.plan():
+        pass
+    if made != "PLANNED":
+        await gateway.cut_and_render()
+    if made == "DEFERRED":
+        await gateway.send()
+    if made == "VOID":
+        await gateway.order("CANCEL", "O-1", 1, 1)
+    async with gateway.store.engine.connection() as connection:
+        reference = await connection.fetchval("SELECT reference FROM attempts")
+    gateway.bank.submits = kit.received
+    await state(gateway, TODAY, entry(reference))
+    assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None)]
+    assert await later(gateway) == 0
+
+
+@pytest.mark.parametrize("word", ["REJECTED", "NOT_TAKEN"])
+@pytest.mark.parametrize("stated", ["before", "weeks later"])
+async def test_a_debit_of_a_refused_line_is_told_whenever_it_is_stated(
+    gateway: Gateway, word: str, stated: str
+) -> None:
+    """Debited, then refused, or refused and debited weeks later; of one fen, too: the money has to come back."""
+    await gateway.batch([kit.line(1, amount="0.01")])
+    await gateway.fund("0.01")
+    await gateway.judge()
+    await gateway.send()
+    reference = gateway.reference_of(1)
+    if stated == "before":
+        await state(gateway, TODAY, entry(reference, amount_fen=1))
+    await gateway.answer({"proof": word, "reference": reference, "reason": "FUNDS_SHORT"})
+    entries = [] if stated == "before" else [entry(reference, amount_fen=1)]
+    await state(gateway, TODAY + (DAY if stated == "before" else 40 * DAY), *entries)
+    assert await differences(gateway) == [("NOT_PAID", reference, 1, None)]
+
+
+async def later_in_history(gateway: Gateway) -> list[str]:
+    async with gateway.store.engine.connection() as connection:
+        return [row["event"] for row in await connection.fetch("SELECT event FROM history ORDER BY seq")]
+
+
+async def test_what_people_have_to_decide_is_not_taken_up_with_every_statement(gateway: Gateway) -> None:
+    """Set aside for a contradiction, beside one that a statement settled: only the latter is taken up again."""
+    await gateway.pay(3)
+    words = [{"proof": "NOT_TAKEN", "reference": gateway.reference_of(n), "reason": "FUNDS_SHORT"} for n in (1, 2)]
+    await gateway.answer(*words, credited(gateway, 3))
+    await gateway.answer(credited(gateway, 1))  # against its word: people decide
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (2, 3)))
+    assert await later(gateway) == 1
+    aside = (await later_in_history(gateway)).count("SET_ASIDE")
+    await state(gateway, TODAY, entry(gateway.reference_of(3)))
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1
+    assert await gateway.buckets() == {"conflict": 1, "in_flight": 1, "credited": 1}
+    events = (await later_in_history(gateway)).count("SET_ASIDE")
+    await state(gateway, TODAY + DAY)
+    assert await later(gateway) == 2
+    assert ((await later_in_history(gateway)).count("SET_ASIDE"), events) == (events, aside + 1)
+
+
+async def test_a_reissue_goes_on_gathering_while_statements_are_read(gateway: Gateway) -> None:
+    """What a statement thawed is not sent before its time: the order's line waits for others of its list."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    await state(gateway, TODAY + DAY)
+    assert await later(gateway, hours=0) == 1
+    assert await later(gateway) == 2
+
+
+async def test_of_a_refused_line_that_is_booked_twice_each_booking_is_one_difference(gateway: Gateway) -> None:
+    """Two debits of a refused line are two things to ask; one that is gone from the statement is one less."""
+    await gateway.pay(1)
+    refused = gateway.reference_of(1)
+    await gateway.answer(rejected(gateway, 1))
+    twice = [entry(refused, host_reference=serial) for serial in ("H1", "H2")]
+    await state(gateway, TODAY, *twice)
+    one = ("NOT_PAID", refused, 10_000, None)
+    assert await differences(gateway) == [("AMOUNT", refused, 20_000, 10_000), one, one]
+    await state(gateway, TODAY, twice[0])
+    assert await differences(gateway) == [one]
+
+
+WORDS: dict[str, dict[str, Any]] = {
+    "absent": {"proof": Proof.ABSENT},
+    "not taken": {"proof": Proof.NOT_TAKEN, "reason": Reason.FUNDS_SHORT},
+    "wrong format": {"proof": Proof.NOT_TAKEN, "reason": Reason.FORMAT},
+}
+
+
+@pytest.mark.parametrize("as_sum", [False, True])
+@pytest.mark.parametrize("word", WORDS)
+async def test_what_stands_on_a_statement_does_not_travel_again_by_a_later_word(
+    gateway: Gateway, word: str, as_sum: bool
+) -> None:
+    """In doubt, then on a statement, then "we have nothing": the debit, read first, holds it back all the same."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    references, name = gateway.bank.sent[0].references, gateway.bank.sent[0].submission
+    whole = entry(None, amount_fen=20_000, submission=name)
+    await state(gateway, TODAY, *([whole] if as_sum else map(entry, references)))
+    assert await differences(gateway) == []
+    gateway.bank.probes = lambda rendered, wire: [Evidence(**WORDS[word])]
+    gateway.clock.forward(hours=2)
+    await gateway.verify.probe(gateway.entry)
+    await gateway.store.pauses.resume(["rcc_file"])
+    assert await later(gateway) == 1
+    unpaid = [one for one in await differences(gateway) if one[0] == "NOT_PAID"]
+    assert unpaid == sorted(("NOT_PAID", reference, 10_000, None) for reference in references)
+    await state(gateway, TODAY)
+    assert await differences(gateway) == []
+    assert await later(gateway) == 2
+    assert sorted(gateway.bank.sent[1].references) == sorted(references)
+
+
+async def test_what_stands_on_a_statement_is_not_ordered_again_when_it_is_refused_later(gateway: Gateway) -> None:
+    """Debited by the statement that was read first, then refused: no order is taken before the money is put back."""
+    await gateway.pay(2)
+    first = gateway.reference_of(1)
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
+    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
+    assert (await gateway.order("REISSUE", "O-1", 1, 1)).refused is RefusalReason.CONFLICT
+    await state(gateway, TODAY + DAY, entry(first, "RETURN"))
+    assert await differences(gateway) == []
+    await gateway.order("REISSUE", "O-2", 1, 1)
+    assert await later(gateway) == 2
+
+
+async def test_of_a_statement_and_a_word_at_the_same_moment_one_sees_the_other(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement waits until the word that makes its line unpaid is in the books, and holds the line back."""
+    await gateway.pay(1)
+    reference, statement = gateway.reference_of(1), list[asyncio.Task[None]]()
+
+    async def meanwhile(connection: Connection, statements: Sequence[int], at: dt.datetime) -> None:
+        monkeypatch.undo()
+        statement.append(asyncio.create_task(stated_by(gateway, "rcc_file", TODAY, entry(reference))))
+        async with asyncio.timeout(20):
+            while not await connection.fetchval(_WAITS):
+                await asyncio.sleep(0.01)
+        await unpaid_as_stated(connection, statements, at)
+
+    monkeypatch.setattr("gateway.store.evidence.unpaid_as_stated", meanwhile)
+    await gateway.answer({"proof": "NOT_TAKEN", "reference": reference, "reason": "FUNDS_SHORT"})
+    await statement[0]
+    assert await differences(gateway) == [("NOT_PAID", reference, 10_000, None)]
+    assert await later(gateway) == 1
+
+
+@pytest.mark.parametrize("proof", ["NOT_TAKEN", "ABSENT"])
+async def test_a_line_that_stands_on_a_statement_is_not_tried_anew_by_a_later_word(
+    gateway: Gateway, proof: str
+) -> None:
+    """Debited by Tuesday's statement, then not taken or never received in the result: no attempt travels beside it."""
+    await gateway.pay(2)
+    first = gateway.reference_of(1)
+    await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
+    said = {"proof": proof, "reference": first}
+    await gateway.answer(said | ({"reason": "FUNDS_SHORT"} if proof == "NOT_TAKEN" else {}), credited(gateway, 2))
+    assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
+    assert await later(gateway) == 1
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    assert await later(gateway) == 2
+    assert len(gateway.bank.sent[1].references) == 1

@@ -18,7 +18,7 @@ import pytest
 from tests.storm.mutants.ask import BEGINS, PATIENCE_SECONDS, Asking, Questions
 from tests.storm.mutants.operators import places
 from tests.storm.mutants.queries import exchanges
-from tests.storm.mutants.sample import Mutant, Score, score, wilson
+from tests.storm.mutants.sample import QUERIES, Mutant, Score, queries_named, score, wilson
 from tests.storm.scale import FULL, SEED, figure
 
 LEAST_SHARE: Final = 0.85  # of mutants, never money
@@ -139,6 +139,16 @@ def test_comments_parameters_and_limits_of_a_query_stay() -> None:
     assert [(one.old, one.new) for one in exchanges("q", text)] == [
         *(("1", "2"), ("=", "<>"), ("AND", "OR"), ("<=", "<"), ("AND", "OR"), ("=", "<>"), ("'X'", "''")),
     ]
+
+
+def test_one_query_may_be_asked_about_alone() -> None:
+    """By its name, as a function by its module's; a name that is no query is said, and never a score of nothing."""
+    known = ["lock_bank", "sending_count", "submit_wait"]
+    assert queries_named(["gateway/states.py"], known) == []
+    assert queries_named(["gateway/states.py", f"{QUERIES}::submit_wait", f"{QUERIES}::lock_bank"], known) == known[::2]
+    assert queries_named([f"{QUERIES}::lock_bank", QUERIES], known) == known
+    with pytest.raises(ValueError, match="lock_banks"):
+        queries_named([f"{QUERIES}::lock_banks"], known)
 
 
 def test_what_a_function_answered_before_it_was_broken_is_forgotten() -> None:

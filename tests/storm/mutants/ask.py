@@ -1,6 +1,7 @@
 """Asks the tests about mutants: one pytest session that runs its tests once, and then forks itself for each mutant.
 
     python -m tests.storm.mutants.ask --count 200 --seed 7 [--only gateway/states.py] tests/unit/test_states.py ...
+    python -m tests.storm.mutants.ask --count 500 --only gateway/store/sql/queries::find_missing_entries tests/store
 
 What costs time in mutation testing is to start again: interpreter, imports, collection, a server with a schema. Here
 all of that stands when a mutant comes. The session runs each test once as it is (a test that is red then is asked
@@ -34,7 +35,18 @@ from _pytest.runner import runtestprotocol
 from gateway.store import engine
 from tests.storm.mutants.plant import Queries, plant_in_function, plant_in_module
 from tests.storm.mutants.reach import Reach
-from tests.storm.mutants.sample import QUERIES, ROOT, Mutant, drawn, modules, mutants_of, mutants_of_queries, score
+from tests.storm.mutants.sample import (
+    QUERIES,
+    ROOT,
+    Mutant,
+    drawn,
+    module_of,
+    modules,
+    mutants_of,
+    mutants_of_queries,
+    queries_named,
+    score,
+)
 from tests.world.postgres import Server
 from tests.world.processes import run_apart
 
@@ -75,7 +87,7 @@ class Questions:
 
     def __init__(self, only: Sequence[str], count: int, seed: int, workers: int) -> None:
         self.only, self.count, self.seed, self.workers = only, count, seed, workers
-        self.reach = Reach(ROOT / one.partition("::")[0] for one in only if one != QUERIES)
+        self.reach = Reach(ROOT / module_of(one) for one in only if module_of(one) != QUERIES)
         self.queries = Queries.installed()
         self.verdicts: list[Verdict] = []
         self.sizes: dict[str, int] = {}
@@ -120,18 +132,16 @@ class Questions:
     # --- Which ------------------------------------------------------------------------------------------------------
 
     def _sample(self) -> list[Mutant]:
-        pools = [mutants_of(one) for one in self.only if one != QUERIES]
-        if QUERIES in self.only:
-            pools.append(self._prepared())
-        pools = [pool for pool in pools if pool]
+        pools = [mutants_of(one) for one in self.only if module_of(one) != QUERIES]
+        pools = [pool for pool in [*pools, self._prepared()] if pool]
         self.sizes = {pool[0].module: len(pool) for pool in pools}
         return drawn(pools, self.count, self.seed)
 
     def _prepared(self) -> list[Mutant]:
-        """The mistakes in queries that PostgreSQL would not refuse at once."""
+        """The mistakes in the queries asked about that PostgreSQL would not refuse at once."""
         if self._server is None or not self._template:
             return []
-        names = [(name, engine.sql(name)) for name in self.queries.names()]
+        names = [(name, engine.sql(name)) for name in queries_named(self.only, self.queries.names())]
         dsn = self._server.dsn(self._template)
         found: list[Mutant] = []
 
@@ -282,7 +292,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
-        "--only", action="append", default=[], help="a module, or module::function; else all and the queries"
+        "--only",
+        action="append",
+        default=[],
+        help=f"a module, or module::function; {QUERIES}, or that::query; else all and the queries",
     )
     parser.add_argument("tests", nargs="*")
     given = parser.parse_args()

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+SHOWN: Final = 40  # characters on each side of a mistake
 _TOKEN: Final = re.compile(
     r"""--[^\n]*|'(?:[^']|'')*'|<=|>=|<>|=>|::|<|>|=|\+|\bIS\s+NOT\s+(?:NULL|DISTINCT)\b|\bIS\s+(?:NULL|DISTINCT)\b"""
     r"""|\bNOT\s+EXISTS\b|\bNOT\s+IN\b|\bAND\b|\bOR\b|\btrue\b|\bfalse\b|\bLIMIT\s+[0-9]+|\$[0-9]+|[0-9]+|[A-Za-z_][A-Za-z_0-9]*""",
@@ -56,6 +57,11 @@ class Exchange:
 
     def text(self, whole: str) -> str:
         return whole[: self.start] + self.new + whole[self.end :]
+
+    def place(self, whole: str) -> str:
+        """Where it is, for people: a few words around it."""
+        before, after = whole[max(0, self.start - SHOWN) : self.start], whole[self.end : self.end + SHOWN]
+        return " ".join(f"{before}[{self.old}]{after}".split())
 
 
 def exchanges(query: str, text: str) -> list[Exchange]:

@@ -58,9 +58,26 @@ def modules() -> list[str]:
     return ["gateway/states.py", "gateway/policy.py", *(str(path.relative_to(ROOT)) for path in store)]
 
 
+def module_of(what: str) -> str:
+    """Of ``gateway/store/ids.py::payout_id``, or of a query named the same way."""
+    return what.partition("::")[0]
+
+
+def queries_named(only: Iterable[str], known: Sequence[str]) -> list[str]:
+    """The queries asked about: all that are known, or ``gateway/store/sql/queries::NAME``. ValueError for no query."""
+    found: set[str] = set()
+    for one in only:
+        if module_of(one) == QUERIES:
+            name = one.partition("::")[2]
+            if name and name not in known:
+                raise ValueError(f"no such query: {name}")
+            found.update([name] if name else known)
+    return [name for name in known if name in found]
+
+
 def mutants_of(what: str) -> list[Mutant]:
     """Of a module, or of one function in it: ``gateway/store/ids.py::payout_id``."""
-    module, _, function = what.partition("::")
+    module, function = module_of(what), what.partition("::")[2]
     source = (ROOT / module).read_text(encoding="utf-8")
     return [
         Mutant(module, one.operator, one.change, one.number, one.function, one.first, one.last)
@@ -72,7 +89,7 @@ def mutants_of(what: str) -> list[Mutant]:
 def mutants_of_queries(queries: Iterable[tuple[str, str]]) -> list[Mutant]:
     """Of (name, text) pairs."""
     return [
-        Mutant(QUERIES, "query", f"{one.old} -> {one.new}", query=name, text=one.text(text))
+        Mutant(QUERIES, "query", f"{one.old} -> {one.new} in {one.place(text)}", query=name, text=one.text(text))
         for name, text in queries
         for one in exchanges(name, text)
     ]

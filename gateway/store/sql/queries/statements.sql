@@ -142,6 +142,27 @@ WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
+-- name: statements_showing
+-- Statements that show a booking of one of these lines ($2), or, in one sum, of a submission that they are in ($3), or of
+-- one of these whole submissions ($4).
+SELECT statement_no FROM statement_entries WHERE reference = ANY($2::text[]) AND bank = $1 AND booking <> 'RETURN'
+UNION
+SELECT e.statement_no
+FROM submissions s JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
+WHERE s.submission_id = ANY($3::bigint[] || $4::bigint[]) AND e.booking <> 'RETURN'
+UNION
+SELECT e.statement_no FROM attempts a JOIN statement_entries e ON e.reference = a.reference AND e.bank = a.bank
+WHERE a.submission_id = ANY($4::bigint[]) AND e.booking <> 'RETURN'
+ORDER BY statement_no;
+
+-- name: lock_statements
+-- Until the transaction ends: a bank's statement is compared while no word of the bank makes something unpaid.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 1));
+
+-- name: share_statements
+-- Until the transaction ends: the other side of it. Two such words do not wait for each other.
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1));
+
 -- name: find_wrong_accounts!
 -- Lines booked on another fiscal account than the one they were to be paid from.
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
