@@ -14,8 +14,8 @@ this bank that are settled by now are closed. The same content again is recognis
 ``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
               its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
               It needs no person to thaw: what resolves the difference brings back the lines that were set aside.
-              Asked with each statement, and (``unpaid_as_stated``) whenever a word of the bank makes something unpaid, so
-              that bytes or a next attempt could travel: the statement may have been read before that word
+              Asked with each statement, and (``unpaid_as_stated``) whenever a word of the bank makes something unpaid,
+              so that bytes or a next attempt could travel: the statement may have been read before that word
 ``NOT_RETURNED``  it came back, and our books do not know: the bank's word could not move the line, or there was none
 ``ACCOUNT``   booked on another fiscal account than the one it was to be paid from
 ``MISSING``   credited in our books, and on no statement. Where the bank's answers named the day, its statement decides.

@@ -143,8 +143,8 @@ ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, hos
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: statements_showing
--- Statements that show a booking of one of these lines ($2), or, in one sum, of a submission that they are in ($3), or of
--- one of these whole submissions ($4).
+-- Statements on which something is booked that was not paid.
+-- A line ($2), in one sum a submission that such lines are in ($3), or anything of a whole submission ($4).
 SELECT statement_no FROM statement_entries WHERE reference = ANY($2::text[]) AND bank = $1 AND booking <> 'RETURN'
 UNION
 SELECT e.statement_no
@@ -156,11 +156,11 @@ WHERE a.submission_id = ANY($4::bigint[]) AND e.booking <> 'RETURN'
 ORDER BY statement_no;
 
 -- name: lock_statements
--- Until the transaction ends: a bank's statement is compared while no word of the bank makes something unpaid.
+-- Until the transaction ends a bank's statement is compared while no word of the bank makes something unpaid.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 1));
 
 -- name: share_statements
--- Until the transaction ends: the other side of it. Two such words do not wait for each other.
+-- The other side of it: two such words do not wait for each other.
 SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1));
 
 -- name: find_wrong_accounts!
