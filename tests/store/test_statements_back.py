@@ -83,6 +83,15 @@ async def test_what_one_kind_of_statement_said_wrongly_is_put_right_by_the_other
     assert await differences(gateway) == []
 
 
+async def test_a_wrong_amount_that_both_kinds_of_statement_show_is_one_difference(gateway: Gateway) -> None:
+    """Stated for the account, then for all accounts, a fen short in both: asked about once, as the later says it."""
+    (reference,) = await posted(gateway, 1)
+    for whose in (await account(gateway), None):
+        await state(gateway, TODAY, entry(reference, amount_fen=9_999), account=whose)
+    (row,) = await gateway.store.statements.differences(9)
+    assert (row["kind"], row["reference"], row["debit_account"]) == ("AMOUNT", reference, "")
+
+
 async def test_a_missing_credit_is_told_when_statements_change_to_all_accounts(database: str) -> None:
     """Credited without a day, and from then on the bank states all accounts together: missing, once."""
     async with kit.open_gateway(database, answers_carry_amounts=False) as gateway:

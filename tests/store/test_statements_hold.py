@@ -249,10 +249,10 @@ async def test_what_stands_on_a_statement_does_not_travel_again_by_a_later_word(
 ) -> None:
     """In doubt, then on a statement, then "we have nothing": the debit, read first, holds it back all the same."""
     gateway.bank.submits = kit.hang_up
-    await gateway.pay(2)
+    await gateway.pay(1)
     gateway.bank.submits = kit.received
     references, name = gateway.bank.sent[0].references, gateway.bank.sent[0].submission
-    whole = entry(None, amount_fen=20_000, submission=name)
+    whole = entry(None, submission=name)
     await state(gateway, TODAY, *([whole] if as_sum else map(entry, references)))
     assert await differences(gateway) == []
     gateway.bank.probes = lambda rendered, wire: [Evidence(**WORDS[word])]
