@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.contract import AnswerKind, Evidence, NotFound, Proof, Rendered
+from gateway.store.hearing import Heard
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_fencing import state
@@ -344,3 +345,17 @@ async def test_a_file_that_turns_out_to_be_at_the_bank_is_asked_about_at_once(ga
     await gateway.answer({"proof": "CREDITED", "reference": reference, "amount_fen": 10_000})
     assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
     assert await questions(gateway, seconds=0) == 1
+
+
+async def test_a_file_thought_unsent_whose_lines_are_all_credited_is_watched_for_returns(database: str) -> None:
+    """It closes at one stroke, without ever having been asked about: what comes back has to be heard of."""
+    async with kit.open_gateway(database, answers=frozenset({AnswerKind.POLL})) as gateway:
+        gateway.bank.submits = kit.refuse_connection
+        await gateway.pay(1)
+        async with gateway.store.engine.connection() as connection:
+            reference = await connection.fetchval("SELECT reference FROM attempts")
+        now = gateway.clock.now()
+        credit = Evidence(Proof.CREDITED, reference=reference, amount_fen=10_000)
+        await gateway.store.evidence.record(Heard(gateway.bank.name, now, now), [credit])  # it called back
+        assert await gateway.buckets() == {"credited": 1}
+        assert await questions(gateway, seconds=0) == 1

@@ -102,7 +102,8 @@ SET state = u.state, open_lines = u.open_lines,
     due_at = coalesce(u.due_at, s.due_at),
     ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
     watch_until = greatest(s.watch_until, $6 + $8 * interval '1 day'),
-    probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL WHEN u.state = 'CLOSED' THEN s.probe_at
+    probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL
+                    WHEN u.state = 'CLOSED' AND s.state <> 'DEFERRED' THEN s.probe_at
                     ELSE coalesce(s.probe_at, $10, $6) END
 FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[])
      AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
