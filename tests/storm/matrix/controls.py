@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.storm.caught import Caught, Watch
@@ -33,11 +33,13 @@ class Control:
     counters: tuple[str, ...]
     at_rest: bool = False
     quick: bool = False
+    slow: bool = False  # as the cells that are: about a second before SENDING, in which a kill finds what it is about
+    kills: int = KILLS
 
 
 CONTROLS = (
     Control("resend_on_timeout", "accept_then_hang", ("BR", "DP"), quick=True),
-    Control("commit_after_the_call", "accept_then_hang", ("BR", "DP")),
+    Control("commit_after_the_call", "accept_then_hang", ("BR", "DP"), slow=True, kills=16),
     Control("published_before_sent", "kafka_restart", ("RX",), at_rest=True),
     Control("no_fence_asked", "zombie", ("BR", "DP")),
     Control("sends_anyway", "disk_full", ("BR", "DP")),
@@ -60,10 +62,11 @@ class Verdict:
 def run(control: Control, seed: int) -> Verdict:
     """Play a control until it is red, or its time is over."""
     cell = named(control.cell)
+    cell = replace(cell, slow=cell.slow or control.slow)
     directory = fresh_directory(f"storm-{control.bug.replace('_', '-')}")
     began = time.monotonic()
     verdict = Verdict(control.bug, control.cell)
-    world = street_of(cell, plan_of(cell, directory, seed, lists_for(cell, KILLS)), control.bug)
+    world = street_of(cell, plan_of(cell, directory, seed, lists_for(cell, control.kills)), control.bug)
     try:
         with world:
             _follow(control, world, cell, seed, verdict)
@@ -77,8 +80,12 @@ def run(control: Control, seed: int) -> Verdict:
 
 
 def _follow(control: Control, world: Street, cell: Cell, seed: int, verdict: Verdict) -> None:
-    storm = Storm(world, cell=cell, seed=seed, wanted=KILLS, limit_seconds=LIMIT_SECONDS, await_notices=False)
-    watch = Watch(world, control.counters, control.at_rest, busy=lambda: storm.kills < KILLS or bool(storm.away))
+    storm = Storm(world, cell=cell, seed=seed, wanted=control.kills, limit_seconds=LIMIT_SECONDS, await_notices=False)
+
+    def busy() -> bool:
+        return storm.kills < control.kills or bool(storm.away)
+
+    watch = Watch(world, control.counters, control.at_rest, busy=busy)
     try:
         asyncio.run(storm.to_rest(watch))
         verdict.why_not = "nothing that it must count rose in its time"
