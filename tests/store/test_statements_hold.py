@@ -273,7 +273,8 @@ async def test_what_stands_on_a_statement_is_not_ordered_again_when_it_is_refuse
     await gateway.pay(2)
     first = gateway.reference_of(1)
     await state(gateway, TODAY, *(entry(gateway.reference_of(seq)) for seq in (1, 2)))
-    await gateway.answer(rejected(gateway, 1), credited(gateway, 2))
+    await gateway.answer(credited(gateway, 2))
+    await gateway.answer(rejected(gateway, 1))
     assert await differences(gateway) == [("NOT_PAID", first, 10_000, None)]
     assert (await gateway.order("REISSUE", "O-1", 1, 1)).refused is RefusalReason.CONFLICT
     await state(gateway, TODAY + DAY, entry(first, "RETURN"))
