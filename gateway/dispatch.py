@@ -141,10 +141,8 @@ class Dispatch:
             await self._store.submissions.set_frozen_aside(claim, now, unapproved)
             metrics.CONFLICTS.labels(bank=bank.name).inc(len(unapproved))
             return True
-        if (
-            not lines
-        ):  # taken away since the claim, or never there: its lease runs out, meanwhile others have their turn
-            return False
+        if not lines:
+            return False  # taken away since the claim, or never there: its lease runs out, others have their turn
         written = [self._line(line) for line in lines]
         refusals = [(line, bank.refusal(line)) for line in written]
         payable = [line for line, reason in refusals if reason is None]

@@ -195,9 +195,12 @@ class Gateway:
             pass
         await self.intake.start_clocks()
 
-    async def cut_and_render(self) -> None:
+    async def cut(self) -> None:
         while await self.dispatch.plan():
             pass
+
+    async def cut_and_render(self) -> None:
+        await self.cut()
         while await self.dispatch.render(self.entry):
             pass
 

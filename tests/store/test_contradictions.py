@@ -214,14 +214,19 @@ async def test_a_bank_that_has_what_was_cancelled_is_a_contradiction(files: Gate
     assert await sent_again(files) == 1
 
 
-async def test_a_credit_under_the_retired_file_of_what_its_successor_paid_is_money_twice(gateway: Gateway) -> None:
-    """Refused for its format, paid as a new file, and then a credit under the old name: that line waits for people."""
+async def pay_as_a_new_file(gateway: Gateway) -> None:
+    """Two lines whose first file was refused for its format, and is retired; the bank has the second one."""
     refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT)]
     gateway.bank.submits = lambda rendered, wire: refused
     await gateway.pay(2)
     gateway.bank.submits = kit.received
     await gateway.store.pauses.resume(["rcc_file"])
     assert await sent_again(gateway) == 2
+
+
+async def test_a_credit_under_the_retired_file_of_what_its_successor_paid_is_money_twice(gateway: Gateway) -> None:
+    """Refused for its format, paid as a new file, and then a credit under the old name: that line waits for people."""
+    await pay_as_a_new_file(gateway)
     await gateway.answer(*(credited(gateway, seq) for seq in (1, 2)))
     assert await gateway.buckets() == {"credited": 2}
     await gateway.answer(credited(gateway, 1, submission=gateway.bank.sent[0].submission, host_reference="H-OLD"))
@@ -233,12 +238,7 @@ async def test_a_credit_under_the_retired_file_of_what_its_successor_paid_is_mon
 
 async def test_a_refusal_under_the_retired_file_stops_nothing_of_its_successor(gateway: Gateway) -> None:
     """Refused for its format, under way as a new file: "refused" under the old name is kept, and freezes nobody."""
-    refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT)]
-    gateway.bank.submits = lambda rendered, wire: refused
-    await gateway.pay(2)
-    gateway.bank.submits = kit.received
-    await gateway.store.pauses.resume(["rcc_file"])
-    assert await sent_again(gateway) == 2
+    await pay_as_a_new_file(gateway)
     await gateway.answer(rejected(gateway, 1) | {"submission": gateway.bank.sent[0].submission})
     assert await gateway.buckets() == {"in_flight": 2}
     async with gateway.store.engine.connection() as connection:

@@ -86,8 +86,7 @@ async def another_list(gateway: Gateway) -> None:
     await gateway.batch([kit.line(9) | {"line": 1}], "B-2")
     await gateway.fund("100.00", "B-2", "F-2")
     await gateway.judge()
-    while await gateway.dispatch.plan():
-        pass
+    await gateway.cut()
 
 
 async def test_a_retired_file_whose_debit_alone_is_stated_freezes_its_lines(gateway: Gateway) -> None:
@@ -114,8 +113,7 @@ async def planned(gateway: Gateway) -> None:
     await gateway.batch([kit.line(number) for number in (1, 2)])
     await gateway.fund("200.00")
     await gateway.judge()
-    while await gateway.dispatch.plan():
-        pass
+    await gateway.cut()
 
 
 @pytest.mark.parametrize("made", ["PLANNED", "RENDERED"])
