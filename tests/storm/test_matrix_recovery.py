@@ -10,6 +10,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -25,6 +27,7 @@ from tests.storm.matrix.recovery import (
     recovery,
     watch,
 )
+from tests.storm.matrix.storm import Storm
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,17 @@ def test_only_a_life_without_work_is_given_the_bound_again(tmp_path: Path) -> No
 
     assert moved(to_work=False) == [True, False, False]
     assert moved(to_work=True) == [True, True, False]
+
+
+def test_it_is_the_return_of_the_database_that_gives_it() -> None:
+    """What a cell says of Kafka's return gives nobody more time for work at a bank."""
+    storm, observer = Storm.__new__(Storm), Mock()
+    storm.world = SimpleNamespace(gateways=lambda: {"gateway": (None, 7)})  # type: ignore[assignment]
+    storm.observer, storm.away = observer, {"postgres", "kafka"}
+    storm.returned("postgres")
+    storm.returned("kafka")
+    assert observer.resumed.call_args_list == [call(7, to_work=True), call(7, to_work=False)]
+    assert storm.away == set()
 
 
 def test_a_cell_whose_lives_are_all_idle_proves_nothing() -> None:
