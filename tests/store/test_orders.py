@@ -62,6 +62,39 @@ async def test_reissues_gather_into_one_submission(gateway: Gateway) -> None:
     assert [len(rendered.references) for rendered in gateway.bank.sent] == [3, 3]
 
 
+@pytest.mark.parametrize(
+    ("most", "files"), [({"max_lines": 2}, [2, 1]), ({"max_total_fen": 20_000}, [2, 1]), ({}, [3])]
+)
+async def test_reissues_gather_no_further_than_a_file_may_hold(
+    database: str, most: dict[str, int], files: list[int]
+) -> None:
+    """A file of re-issues is filled to its last line and its last fen, and one order more begins another."""
+    async with kit.open_gateway(database, **most) as gateway:
+        await gateway.pay(3)
+        every = [reference for rendered in gateway.bank.sent for reference in rendered.references]
+        await gateway.answer(*({"proof": "REJECTED", "reference": r, "reason": "NAME_MISMATCH"} for r in every))
+        first = len(gateway.bank.sent)
+        for number in (1, 2, 3):
+            await gateway.order("REISSUE", f"O-{number}", number, 1)
+        gateway.clock.forward(minutes=11)
+        await gateway.send()
+        assert [len(rendered.references) for rendered in gateway.bank.sent[first:]] == files
+
+
+async def test_a_file_of_reissues_that_has_come_due_takes_no_further_line(gateway: Gateway) -> None:
+    """From its very second on it may be on its way to being rendered: a later order gathers in another file."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1), rejected(gateway, 2))
+    await gateway.order("REISSUE", "O-1", 1, 1)
+    async with gateway.store.engine.connection() as connection:
+        due = await connection.fetchval("SELECT due_at FROM submissions WHERE state = 'PLANNED'")
+    gateway.clock.forward(seconds=int((due - gateway.clock.now()).total_seconds()))
+    await gateway.order("REISSUE", "O-2", 2, 1)
+    gateway.clock.forward(minutes=11)
+    await gateway.send()
+    assert [len(rendered.references) for rendered in gateway.bank.sent] == [2, 1, 1]
+
+
 async def test_an_order_applies_once_however_often_it_comes(gateway: Gateway) -> None:
     """Identical bytes again are a no-op; the same id with other bytes is refused."""
     await failed(gateway)
@@ -172,6 +205,8 @@ async def test_a_recall_cancels_what_was_not_sent_and_answers_line_by_line(gatew
     assert gateway.bank.sent == []
     assert await gateway.buckets() == {"cancelled": 3}
     assert sorted(await gateway.outcomes()) == [(n, 1, "cancelled", None) for n in (1, 2, 3)]
+    async with gateway.store.engine.connection() as connection:
+        assert await connection.fetchval("SELECT cancelled_fen FROM batches") == 30_000
 
 
 async def test_a_recall_leaves_what_the_bank_has(gateway: Gateway) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from gateway import metrics
 from gateway.receipts import PublishInDoubt, Relay
 from gateway.store.outbox import RECEIPTS_PER_RECORD, Record, batch_key, lane_of, stage
-from gateway.store.reads import BUCKETS
+from gateway.store.reads import BUCKETS, Count
 from gateway.store.staging import receipt_id
 from gateway.store.store import Store
 from schemas.codec import parse_message
@@ -228,6 +229,7 @@ async def test_many_receipts_are_few_records_and_each_is_valid(gateway: Gateway)
 
 async def test_late_is_said_of_the_day_the_bank_booked(gateway: Gateway) -> None:
     """Heard of after the limit but booked in time is in time; booked a day after the limit is late, and counted."""
+    counted = metrics.LATE_CREDITS._value.get()
     await gateway.pay(3)
     gateway.clock.forward(days=10)
     in_time = {"post_date": "2026-11-27"}
@@ -238,6 +240,7 @@ async def test_late_is_said_of_the_day_the_bank_booked(gateway: Gateway) -> None
     assert {r["line"]: r["late"] for r in await gateway.published()} == {1: False, 2: True, 3: True}
     count = await gateway.store.reads.count(1)
     assert (count.late, count.late_fen) == (2, 20_000)
+    assert metrics.LATE_CREDITS._value.get() - counted == 2
 
 
 def _dates(parse: Any) -> Any:
@@ -271,6 +274,17 @@ def control(body: dict[str, Any]) -> None:
     money = [billionths_of_sum(body[bucket]["amount"]) for bucket in BUCKETS]
     assert sum(money) == billionths_of_sum(body["approved"]["amount"])
     assert body["late"]["count"] <= body["credited"]["count"]
+
+
+def test_a_count_that_is_remembered_is_the_count_that_was_made() -> None:
+    """What the gauges and reports read later is, field for field, what was counted."""
+    count = Count(
+        late=1, late_fen=2, held={"a": 3}, doubt_since={"b": dt.datetime(2026, 11, 24, tzinfo=dt.UTC)}, stray=4
+    )
+    for number, bucket in enumerate(BUCKETS, start=5):
+        count.payouts[bucket], count.amount_fen[bucket] = number, number * 100
+    assert Count.of_json(count.as_json()) == count
+    assert Count.of_json("{}") == Count()
 
 
 async def test_the_final_report_closes_and_each_later_change_is_the_next_revision(gateway: Gateway) -> None:

@@ -309,6 +309,21 @@ async def test_a_line_in_process_is_doubted_at_the_second_at_which_its_result_is
     assert not await pass_time(gateway, minutes=1)
 
 
+@pytest.mark.parametrize(("due", "again"), [(24, "as long"), (48, "held"), (240, "as long")])
+async def test_a_line_in_process_gets_its_time_again_but_not_beyond_the_hour_to_hold(
+    database: str, due: int, again: str
+) -> None:
+    """Doubted, and the bank has as long again; not beyond the call for people, unless they were called before."""
+    async with kit.open_gateway(database, result_due_seconds=due * 3600) as gateway:
+        await in_process_of_a_doubtful_file(gateway)
+        assert await pass_time(gateway, hours=due)
+        async with gateway.store.engine.connection() as connection:
+            (row,) = await connection.fetch("SELECT silent_at, hold_at FROM submissions")
+        as_long = gateway.clock.now() + dt.timedelta(hours=due)
+        assert row["silent_at"] == {"as long": as_long, "held": row["hold_at"]}[again]
+        assert row["silent_at"] <= as_long
+
+
 async def test_a_file_in_doubt_of_which_no_line_is_in_process_is_no_news_when_its_result_is_due(
     gateway: Gateway,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.contract import Artefact
 from gateway import metrics
+from gateway.store.statements import Reconciled
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_payment import credited, rejected
@@ -29,12 +30,12 @@ async def state(gateway: Gateway, day: dt.date, *entries: dict[str, Any], accoun
     assert await gateway.verify.collect(gateway.entry)
 
 
-async def stated_by(gateway: Gateway, bank: str, day: dt.date, *entries: dict[str, Any]) -> None:
-    """Another bank's statement of all its accounts is held against the same books."""
+async def stated_by(gateway: Gateway, bank: str, day: dt.date, *entries: dict[str, Any]) -> Reconciled:
+    """A bank's statement of all its accounts, perhaps another bank's, is held against the same books."""
     content = json.dumps({"day": day.isoformat(), "account": None, "entries": entries}).encode()
     statement = gateway.bank.statement(Artefact.of(f"statement-{bank}-{day}", content))
     assert statement is not None
-    await gateway.store.statements.reconcile(bank, statement, gateway.clock.now())
+    return await gateway.store.statements.reconcile(bank, statement, gateway.clock.now())
 
 
 async def differences(gateway: Gateway, *, resolved: bool = False) -> list[tuple[str, str, int | None, int | None]]:
@@ -178,6 +179,17 @@ async def test_a_line_refused_after_its_debit_was_stated_is_found_by_the_next_st
     await gateway.answer(rejected(gateway, 1))
     await state(gateway, TODAY + DAY)
     assert await differences(gateway) == [("NOT_PAID", gateway.reference_of(1), 10_000, None)]
+
+
+async def test_a_statement_answers_for_its_day_and_for_what_it_found_on_others(gateway: Gateway) -> None:
+    """What is said to differ of a statement: all that is open of its day, and what it found on another; of no third."""
+    await gateway.pay(1)
+    await gateway.answer(credited(gateway, 1))
+    assert (await stated_by(gateway, "rcc_file", TODAY)).differences == {}
+    assert (await stated_by(gateway, "rcc_file", TODAY + DAY)).differences == {"MISSING": 1}  # of the day before
+    corrected = await stated_by(gateway, "rcc_file", TODAY, entry(None))
+    assert corrected.differences == {"MISSING": 1, "UNKNOWN": 1}
+    assert (await stated_by(gateway, "rcc_file", TODAY + 2 * DAY)).differences == {}
 
 
 async def test_a_debit_of_what_was_never_sent_is_a_difference(gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.contract import Evidence, Proof, Reason
 from gateway.store.engine import Connection
-from gateway.store.statements import unpaid_as_stated
+from gateway.store.statements import Reconciled, unpaid_as_stated
 from schemas.v1 import RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -287,7 +287,7 @@ async def test_of_a_statement_and_a_word_at_the_same_moment_one_sees_the_other(
 ) -> None:
     """The statement waits until the word that makes its line unpaid is in the books, and holds the line back."""
     await gateway.pay(1)
-    reference, statement = gateway.reference_of(1), list[asyncio.Task[None]]()
+    reference, statement = gateway.reference_of(1), list[asyncio.Task[Reconciled]]()
 
     async def meanwhile(connection: Connection, statements: Sequence[int], at: dt.datetime) -> None:
         monkeypatch.undo()
