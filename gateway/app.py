@@ -42,7 +42,7 @@ from gateway.loop import Loop
 from gateway.notices import Notifier
 from gateway.privacy import KeyFileFault, load_keys
 from gateway.receipts import Relay
-from gateway.store.engine import StoreUnavailable
+from gateway.store.engine import StoreUnavailable, outage
 from gateway.store.refusing import refusal_of
 from gateway.store.store import Store
 from gateway.store.turns import hand_out
@@ -203,13 +203,14 @@ class App:
         while not self._stop.is_set():
             try:
                 store = await Store.open(self._config)
-                banks = self._parts.banks
-                await store.submissions.ensure_banks(list(banks))
-                mended = {bank.name: bank.configuration for bank in banks.values() if bank.configuration is not None}
-                lifted = await store.pauses.resume_mended(mended)
-                paused = await store.pauses.paused()
-                beyond = await store.engine.rights_beyond_paying()
-            except (StoreUnavailable, OSError) as error:
+                try:
+                    await self._first_look(store)
+                except BaseException:
+                    await store.close()
+                    raise
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable) and not outage(error):
+                    raise
                 self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
                 try:
                     async with asyncio.timeout(1):
@@ -217,20 +218,26 @@ class App:
                 except TimeoutError:
                     continue
                 return None
-            for bank in lifted:
-                log.warning("pause lifted: its configuration has changed", bank=bank)
-            for bank, reason in paused.items():
-                log.error("bank still paused", bank=bank, reason=reason)
-            if beyond:
-                log.warning(
-                    "the database role may do more than paying needs: use one of `gateway migrate --gateway-role`",
-                    reason=beyond,
-                    count=len(beyond),
-                )
             self._fault("database", None)
             self._store = store
             return store
         return None
+
+    async def _first_look(self, store: Store) -> None:
+        """Enter the configured banks, and tell what whoever starts a gateway has to know of the books."""
+        banks = self._parts.banks
+        await store.submissions.ensure_banks(list(banks))
+        mended = {bank.name: bank.configuration for bank in banks.values() if bank.configuration is not None}
+        for bank_name in await store.pauses.resume_mended(mended):
+            log.warning("pause lifted: its configuration has changed", bank=bank_name)
+        for bank_name, reason in (await store.pauses.paused()).items():
+            log.error("bank still paused", bank=bank_name, reason=reason)
+        if beyond := await store.engine.rights_beyond_paying():
+            log.warning(
+                "the database role may do more than paying needs: use one of `gateway migrate --gateway-role`",
+                reason=beyond,
+                count=len(beyond),
+            )
 
     def _start_steps(self, store: Store, outlet: Outlet) -> None:
         config, parts = self._config, self._parts

@@ -53,6 +53,7 @@ _GONE: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a server that is killed while it answers: the last message finds nobody waiting
 )
 # Longer than the longest pause of a failing step: who was refused has tried again within it, or has nothing to write.
 UNWRITABLE_SECONDS: Final = 12
@@ -95,15 +96,19 @@ class Engine:
                 server_settings=SESSION_SETTINGS,
                 init=_assert_durable,
             )
-        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-            raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) or outage(error):
+                raise StoreUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from error
+            raise
         engine = cls(pool)
         try:
             await engine._assert_version()
             if migrated:
                 await engine.assert_migrated()
-        except BaseException:
-            await pool.close()
+        except BaseException as error:
+            await engine.close()
+            if outage(error):
+                raise StoreUnavailable(f"PostgreSQL went away ({type(error).__name__})") from error
             raise
         return engine
 

@@ -1,4 +1,4 @@
-"""A database that goes away in the middle: nothing is wrong with the batch or the submission, and neither rests."""
+"""A database that goes away in the middle: no batch and no submission rests for it, and no process ends."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 
 from gateway import dispatch as dispatching
+from gateway.app import App, Parts
 from gateway.store.batches import Judging
-from gateway.store.engine import outage
+from gateway.store.engine import Engine, outage
+from gateway.store.pauses import Pauses
 from gateway.store.submissions import Submissions
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -57,9 +59,42 @@ async def test_a_lost_line_is_not_told_as_a_submission_that_cannot_be_written(
     told.error.assert_not_called()
 
 
+@pytest.mark.parametrize(
+    ("place", "lost"),
+    [
+        ((Engine, "assert_migrated"), gone()),
+        ((Pauses, "paused"), gone()),
+        ((Pauses, "paused"), asyncpg.InternalClientError("got result for unknown protocol state 3")),
+        ((Engine, "rights_beyond_paying"), ConnectionResetError()),
+    ],
+)
+async def test_a_start_whose_database_goes_away_again_goes_on_looking_for_it(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str], lost: Exception
+) -> None:
+    """Connected, and killed before the first look is over: the process does not end, and leaves no connection open."""
+    kept, looks = getattr(*place), list[Any]()
+
+    async def first_time_lost(self: Any, *arguments: Any) -> Any:
+        looks.append(self)
+        if len(looks) == 1:
+            raise lost
+        return await kept(self, *arguments)
+
+    monkeypatch.setattr(*place, first_time_lost)
+    parts = Parts.__new__(Parts)
+    parts.banks = {}
+    app = App(gateway.config, parts)
+    store = await app._open_store()
+    assert store is not None
+    assert [getattr(looker, "_engine", looker)._pool.is_closing() for looker in looks] == [True, False]
+    assert app.readiness()["database"] is None
+    await store.close()
+
+
 def test_an_unfit_argument_is_no_outage() -> None:
     """asyncpg raises both under one name; a batch that PostgreSQL cannot store has to rest."""
     assert outage(gone())
     assert outage(asyncpg.InterfaceError("connection is closed"))
+    assert outage(asyncpg.InternalClientError("got result for unknown protocol state 3"))
     assert not outage(asyncpg.DataError("invalid input"))
     assert not outage(asyncpg.QueryCanceledError("statement timeout"))
