@@ -145,6 +145,19 @@ async def test_the_word_is_remembered_while_a_person_is_awaited(gateway: Gateway
     assert await gateway.buckets() == {"in_doubt": 2}
 
 
+async def test_a_file_of_which_a_line_was_credited_with_another_amount_is_at_the_bank(gateway: Gateway) -> None:
+    """That credit moves no line, and still tells who has the file: "never had it" afterwards sends nothing again."""
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    await gateway.answer(credited(gateway, 1, amount_fen=9_999))
+    gateway.bank.probes = partial(saying, [Evidence(Proof.ABSENT)])
+    gateway.clock.forward(hours=1)
+    await gateway.verify.probe(gateway.entry)
+    assert await gateway.buckets() == {"conflict": 1, "in_doubt": 1}
+    assert await sent_again(gateway) == 1
+
+
 async def test_funds_that_run_out_in_the_middle_are_said_of_the_line_not_of_the_file(gateway: Gateway) -> None:
     """The file in process, one line not taken: tried anew at once, and the same answer again changes nothing."""
     await gateway.pay(2)
