@@ -24,6 +24,7 @@ submission into doubt. A lease lost before the commit makes the commit fail (``F
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import time
@@ -137,9 +138,13 @@ class Dispatch:
         if unapproved:
             # This program writes no such line: somebody with our login did. It waits, people are called, others go on.
             log.error("lines pay what nobody approved", bank=bank.name, lines=unapproved, count=len(unapproved))
-        if unapproved or any(line["frozen"] for line in lines):
-            await self._store.submissions.set_frozen_aside(claim, now, unapproved)
+        if unapproved or any(line["held"] for line in lines):
+            await self._store.submissions.set_held_aside(claim, now, unapproved)
             metrics.CONFLICTS.labels(bank=bank.name).inc(len(unapproved))
+            return True
+        if any(line["recalled"] for line in lines):
+            await self._store.submissions.call_back(claim, now)
+            log.info("lines called back", bank=bank.name, submission=claim.submission_id)
             return True
         if not lines:
             return False  # taken away since the claim, or never there: its lease runs out, others have their turn
@@ -259,7 +264,8 @@ class Dispatch:
             sent_at = await self._begin(bank, claim)
         except Fenced:
             now = self._clock.now()
-            await self._store.submissions.set_frozen_aside(claim, now) if await self._is_frozen(claim) else None
+            with contextlib.suppress(Fenced):  # then it is somebody else's by now
+                await self._store.submissions.set_held_aside(claim, now)
             log.warning("sending fenced", bank=bank.name, submission=claim.submission_id)
             return True
         if sent_at is None:
@@ -306,9 +312,6 @@ class Dispatch:
         does not take any more it says so, or is asked about, and a day's wait would be certain to be late."""
         now = self._clock.now()
         return bank.window(now, self._reference.calendar).is_open(now)
-
-    async def _is_frozen(self, claim: Claim) -> bool:
-        return any(line["frozen"] for line in await self._store.submissions.lines_to_render(claim.submission_id))
 
     def _rendered(self, bank: Bank, row: Mapping[str, Any], references: tuple[str, ...]) -> Rendered | None:
         payload = self._vault.unseal(bytes(row["payload"]), "submissions", row["submission_id"])

@@ -42,9 +42,8 @@ from gateway.store.foreign import harmless
 from gateway.store.hearing import OUTCOMES, Heard, Recorded, note, repeats
 from gateway.store.history import Ledger
 from gateway.store.judging import apply_line, apply_whole
-from gateway.store.recall import cancel_unsent
+from gateway.store.recall import call_back
 from gateway.store.replan import retire_unsent
-from gateway.store.staging import stage_receipts
 from gateway.store.statements import showing, unpaid_as_stated
 from gateway.store.telling import Telling, give_up, write_affirmed, write_attempts, write_kept
 
@@ -145,18 +144,11 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
         case.result.conflicts = len(rows)
         case.frozen = {row["payout_id"] for row in rows}  # a contradiction read again is nothing new
     await _write_submissions(connection, case)
-    stated = await _stated(connection, case, changed)
+    # Before anything is called back or moves on: of what stands on a statement nobody is told that it was cancelled.
+    await unpaid_as_stated(connection, await _stated(connection, case, changed), case.heard.at)
     case.result.given_up = len(given_up)
     await Telling(connection, case.heard, case.result).tell(ledger, changed)
-    for submission in case.submissions.values():
-        batch = ledger.batches[submission.row["batch_no"]]
-        if submission.state == State.DEFERRED and batch["recalled_at"] is not None:
-            receipts = await cancel_unsent(connection, submission.row["submission_id"], case.heard.at)
-            await stage_receipts(connection, batch, receipts, case.heard.at)
-        elif submission.retire is not None:
-            await retire_unsent(connection, submission.row["submission_id"], case.heard.at)
-            case.stop_for = submission.retire
-    await unpaid_as_stated(connection, stated, case.heard.at)
+    await _move_on(connection, case, ledger)
     if case.stop_for is not None:
         await connection.execute(
             sql("pause_bank"), case.heard.bank, case.heard.at, case.stop_for.value, case.heard.configuration
@@ -171,14 +163,23 @@ async def _write(connection: Connection, case: Case, ledger: Ledger) -> None:
     await ledger.write(connection)
 
 
+async def _move_on(connection: Connection, case: Case, ledger: Ledger) -> None:
+    """What the bank certainly has nothing of: called back where its list is, in new bytes where these were refused."""
+    for key, submission in sorted(case.submissions.items()):
+        if submission.state == State.DEFERRED:
+            over = await call_back(connection, ledger, submission.row["batch_no"], key, case.heard.at)
+            if submission.retire is not None and not over:
+                await retire_unsent(connection, key, case.heard.at)
+        case.stop_for = submission.retire or case.stop_for
+
+
 async def _stated(connection: Connection, case: Case, changed: Sequence[Moving]) -> list[int]:
-    """Statements on which stands what was not paid by what was just heard: they were read when it was open yet."""
+    """Statements on which stands what was not paid by what was just heard: whatever they were compared with then."""
     unpaid = [a for a in changed if a.known.state in _UNPAID and not a.moved_by[-1].code.startswith(LOCAL_CODE)]
     whole = sorted(key for key, s in case.submissions.items() if s.state == State.DEFERRED)
     if not unpaid and not whole:
         return []
-    files = sorted({a.row["submission_id"] for a in unpaid})
-    return await showing(connection, case.heard.bank, [a.row["reference"] for a in unpaid], files, whole)
+    return await showing(connection, case.heard.bank, [a.row["reference"] for a in unpaid], whole)
 
 
 async def _write_submissions(connection: Connection, case: Case) -> None:

@@ -155,7 +155,7 @@ class _Deciding:
         ledger = await Ledger.lock(self._connection, [batch["batch_no"]])
         order_no = await _keep(self._connection, self._head, "APPLIED")
         if self._head.kind is OrderKind.RECALL:
-            await self._recall(batch, ledger)
+            await self._recall(batch, ledger, order_no)
         else:
             await self._one(batch, ledger, order_no)
         await ledger.write(self._connection)
@@ -259,7 +259,7 @@ class _Deciding:
         line = {"amount_fen": amount_fen}
         return await insert_submission(self._connection, head, plan.route, [line], plan.gather_until)
 
-    async def _recall(self, batch: asyncpg.Record, ledger: Ledger) -> None:
+    async def _recall(self, batch: asyncpg.Record, ledger: Ledger, order_no: int) -> None:
         """Cancel every line of which the bank certainly has nothing; a list that is not whole will never be paid."""
         batch_no = batch["batch_no"]
         receipts: list[Receipt] = []
@@ -272,8 +272,9 @@ class _Deciding:
             )
             receipts += [cancelled(r["payout_id"], 1, r["amount_fen"], r["bank_no"], None, self._at) for r in unplanned]
             for submission in await self._connection.fetch(sql("recallable_submissions"), batch_no):
-                receipts += await cancel_unsent(self._connection, submission["submission_id"], self._at)
-        await self._connection.execute(sql("recall_batch"), batch_no, self._at)
+                key = submission["submission_id"]
+                receipts += await cancel_unsent(self._connection, key, order_no, self._at) or []
+        await self._connection.execute(sql("recall_batch"), batch_no, self._at, order_no)
         await self._connection.execute(sql("cancel_payouts"), [receipt.payout for receipt in receipts], self._at)
         await self._free_money(batch_no, sum(receipt.amount_fen for receipt in receipts))
         await stage_receipts(self._connection, ledger.batches[batch_no], receipts, self._at)

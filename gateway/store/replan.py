@@ -22,9 +22,11 @@ async def fresh_submission(
     at: dt.datetime,
     limit_at: dt.datetime | None = None,
     hold_at: dt.datetime | None = None,
+    set_aside_at: dt.datetime | None = None,
 ) -> int:
     """An unrendered submission with the head of ``like``; its key. The caller gives it its lines."""
-    key = int(await connection.fetchval(sql("copy_submission"), like, lines, amount_fen, at, limit_at, hold_at))
+    heads = (like, lines, amount_fen, at, limit_at, hold_at, set_aside_at)
+    key = int(await connection.fetchval(sql("copy_submission"), *heads))
     await connection.execute(sql("name_submission"), key, ids.submission_reference(key, at))
     return key
 

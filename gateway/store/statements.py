@@ -5,7 +5,7 @@ Theory of operation
 
 A statement is one day of one fiscal account (or of all accounts of a bank), complete. Its entries are kept as rows, so
 that "stands on a statement" is a look-up and costs no attempt an update. One transaction a statement: the entries take
-the place of what the same day said before, four questions are put to the books, each as one query, and differences of
+the place of what the same day said before, eight questions are put to the books, each as one query, and differences of
 this bank that are settled by now are closed. The same content again is recognised by its digest and changes nothing.
 
 ``UNKNOWN``   an entry that names nothing we ever gave this bank
@@ -13,6 +13,7 @@ this bank that are settled by now are closed. The same content again is recognis
               that is debited in one sum
 ``NOT_PAID``  booked, although it is refused, void or was never sent, and the money has not come back. While it is open
               its payout is frozen (the view ``frozen_payouts``): no attempt of it travels and no order is taken for it.
+              Lines that travelled in the same file are held with it (``held_in_submission``): the bank has that file.
               It needs no person to thaw: what resolves the difference brings back the lines that were set aside.
               Asked with each statement, and (``unpaid_as_stated``) whenever a word of the bank makes something unpaid,
               so that bytes or a next attempt could travel: the statement may have been read before that word
@@ -55,16 +56,15 @@ async def showing(
     bank: str,
     lines: Sequence[str],
     files: Sequence[int],
-    whole: Sequence[int],
 ) -> list[int]:
-    """The statements that show bookings of these lines (references), in one sum of the files that they are in (keys of
-    submissions), or of anything in the ``whole`` files.
+    """The statements that show bookings of these lines (references), or of anything of these ``files`` (keys).
 
     To be asked before lines move on, and in the transaction that says that they were not paid: until it ends no
-    statement of this bank is compared, so that of the two one sees the other.
+    statement of this bank is compared, so that of the two one sees the other. A line that was refused out of a sum has
+    the bank's two days to be put back; with a later statement it is looked for (``find_sums_of_unpaid``).
     """
     await connection.execute(sql("share_statements"), bank)
-    return [row["statement_no"] for row in await connection.fetch(sql("statements_showing"), bank, lines, files, whole)]
+    return [row["statement_no"] for row in await connection.fetch(sql("statements_showing"), bank, lines, files)]
 
 
 async def unpaid_as_stated(connection: Connection, statements: Sequence[int], at: dt.datetime) -> None:

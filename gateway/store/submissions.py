@@ -26,6 +26,7 @@ from gateway.store.claims import Claim, Fenced, claim_of
 from gateway.store.engine import Engine, Row, sql, touched
 from gateway.store.history import Ledger
 from gateway.store.limits import Pace, take_submit_turn
+from gateway.store.recall import call_back
 from gateway.store.replan import fresh_submission, retire_unsent
 
 log = get_logger("submissions")
@@ -103,11 +104,11 @@ class Submissions:
         async with self._engine.connection() as connection:
             return tuple(row[0] for row in await connection.fetch(sql("sent_references"), submission_id))
 
-    async def set_frozen_aside(self, claim: Claim, at: dt.datetime, unapproved: Sequence[int] = ()) -> int:
-        """Retire a claimed, unsent submission that holds frozen payouts: the others get new bytes, the frozen wait.
+    async def set_held_aside(self, claim: Claim, at: dt.datetime, unapproved: Sequence[int] = ()) -> int:
+        """Retire a claimed, unsent submission with lines that are held: the others get new bytes, these wait.
 
         ``unapproved`` are payouts to freeze first: lines in it pay what nobody approved. Returns how many lines wait.
-        Their submission is due in a year: a person's decision brings them back.
+        Their submission is due in a year: what settles the difference, or a person's decision, brings them back.
         """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
@@ -116,13 +117,14 @@ class Submissions:
                 raise Fenced
             if unapproved:
                 await connection.fetch(sql("freeze_payouts"), list(unapproved), at)
-            frozen = [r["payout_id"] for r in await connection.fetch(sql("frozen_in_submission"), claim.submission_id)]
-            if not frozen:
+            held = [r["payout_id"] for r in await connection.fetch(sql("held_lines"), claim.submission_id)]
+            if not held:
                 return 0
-            lines = await connection.fetch(sql("lines_of_payouts"), claim.submission_id, frozen)
+            lines = await connection.fetch(sql("lines_of_payouts"), claim.submission_id, held)
             total = sum(line["amount_fen"] for line in lines)
+            in_a_year = at + dt.timedelta(days=365)
             aside = await fresh_submission(
-                connection, claim.submission_id, len(lines), total, at + dt.timedelta(days=365)
+                connection, claim.submission_id, len(lines), total, in_a_year, set_aside_at=at
             )
             await connection.execute(
                 sql("rebind_attempts"), claim.submission_id, aside, [line["reference"] for line in lines]
@@ -134,6 +136,15 @@ class Submissions:
             ledger.add(claim.batch_no, at, "SET_ASIDE", body)
             await ledger.write(connection)
             return len(lines)
+
+    async def call_back(self, claim: Claim, at: dt.datetime) -> None:
+        """Cancel what a recall binds of a claimed, unsent submission: it was held when its list was recalled."""
+        async with self._engine.transaction() as connection:
+            ledger = await Ledger.lock(connection, [claim.batch_no])
+            if await connection.fetchrow(sql("lock_claimed"), claim.submission_id, claim.fence) is None:
+                raise Fenced
+            await call_back(connection, ledger, claim.batch_no, claim.submission_id, at)
+            await ledger.write(connection)
 
     async def write_rendering(self, claim: Claim, rendering: Rendering) -> None:
         """Persist the bytes of a claimed submission, once. Fenced when the claim is lost."""
@@ -179,7 +190,9 @@ class Submissions:
         """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
-            if await connection.fetch(sql("frozen_in_submission"), claim.submission_id):
+            # A statement that is compared meanwhile holds lines back before this look, or waits until it is SENDING.
+            await connection.execute(sql("share_statements_of"), claim.submission_id)
+            if await connection.fetch(sql("held_lines"), claim.submission_id):
                 raise Fenced
             row = await connection.fetchrow(
                 sql("write_sending"),

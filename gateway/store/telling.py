@@ -20,6 +20,7 @@ from gateway.store.engine import Connection, sql, touched
 from gateway.store.foreign import foreign_name
 from gateway.store.hearing import Heard, Recorded
 from gateway.store.history import Ledger
+from gateway.store.recall import binds
 from gateway.store.replan import replan_lines
 from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
 
@@ -27,12 +28,10 @@ from gateway.store.staging import Notice, Receipt, stage_notices, stage_receipts
 async def give_up(connection: Connection, changed: Sequence[Moving], ledger: Ledger) -> list[int]:
     """Count the attempts of lines that were not executed, and mark those that get no further one by themselves.
 
-    Returns their payouts. Only such lines cost this question; a recalled batch makes no next attempt anyway.
+    Returns their payouts. Only such lines cost this question; what is called back makes no next attempt anyway.
     """
     closed = [
-        attempt
-        for attempt in changed
-        if attempt.known.state is State.NOT_EXECUTED and ledger.batches[attempt.row["batch_no"]]["recalled_at"] is None
+        attempt for attempt in changed if attempt.known.state is State.NOT_EXECUTED and not _recalled(attempt, ledger)
     ]
     if not closed:
         return []
@@ -44,6 +43,10 @@ async def give_up(connection: Connection, changed: Sequence[Moving], ledger: Led
         attempt.again_after = next_attempt(last.proof, last.reason, number)
         attempt.given_up = attempt.again_after is None
     return [attempt.row["payout_id"] for attempt in closed if attempt.given_up]
+
+
+def _recalled(attempt: Moving, ledger: Ledger) -> bool:
+    return binds(ledger.batches[attempt.row["batch_no"]]["recalled_by"], attempt.row["order_no"])
 
 
 async def write_attempts(connection: Connection, changed: Sequence[Moving], at: dt.datetime) -> None:
@@ -104,13 +107,14 @@ class Telling:
         self._connection = connection
         self._heard = heard
         self._result = result
+        self._frozen: set[int] = set()  # of those that are called back: a statement shows them
 
     async def tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         at = self._heard.at
         receipts: dict[int, list[Receipt]] = defaultdict(list)
         notices: dict[tuple[int, str], list[Notice]] = defaultdict(list)
         again: dict[tuple[int, dt.datetime], list[str]] = defaultdict(list)
-        recalled: list[int] = []
+        recalled: list[Moving] = []
         for attempt in changed:
             row = attempt.row
             told, person = consequences(attempt, at)
@@ -119,19 +123,38 @@ class Telling:
             self._count(attempt, told)
             if attempt.known.state is not State.NOT_EXECUTED or attempt.given_up:
                 continue
-            if ledger.batches[row["batch_no"]]["recalled_at"] is not None:
-                recalled.append(row["payout_id"])  # finance has called it back: there will be no next attempt
-                receipts[row["batch_no"]].append(never_made(row, at))
+            if _recalled(attempt, ledger):
+                recalled.append(attempt)
             elif attempt.again_after is not None:
                 again[row["submission_id"], at + attempt.again_after].append(row["reference"])
-        if recalled:
-            await self._connection.execute(sql("cancel_payouts"), recalled, at)
+        for attempt in await self._call_back(recalled, ledger):
+            receipts[attempt.row["batch_no"]].append(never_made(attempt.row, at))
+        for attempt in recalled:
+            if attempt.row["payout_id"] in self._frozen:  # its next attempt waits, and is called back when it thaws
+                again[attempt.row["submission_id"], at].append(attempt.row["reference"])
         for batch_no, made in sorted(receipts.items()):
             await stage_receipts(self._connection, ledger.batches[batch_no], made, at)
         for (batch_no, signature), people in sorted(notices.items()):
             await stage_notices(self._connection, batch_no, signature, people, at)
         for (submission_id, due_at), burned in sorted(again.items()):
             await self._plan_again(submission_id, burned, due_at)
+
+    async def _call_back(self, recalled: Sequence[Moving], ledger: Ledger) -> list[Moving]:
+        """Cancel those that are not frozen: finance has called them back, and there will be no next attempt."""
+        if not recalled:
+            return []
+        payouts = [attempt.row["payout_id"] for attempt in recalled]
+        self._frozen = {row["payout_id"] for row in await self._connection.fetch(sql("frozen_among"), payouts)}
+        over = [attempt for attempt in recalled if attempt.row["payout_id"] not in self._frozen]
+        by_batch: dict[int, list[Moving]] = defaultdict(list)
+        for attempt in over:
+            by_batch[attempt.row["batch_no"]].append(attempt)
+        for batch_no, lines in sorted(by_batch.items()):
+            keys, amount_fen = [one.row["payout_id"] for one in lines], sum(one.row["amount_fen"] for one in lines)
+            await self._connection.execute(sql("cancel_payouts"), keys, self._heard.at)
+            await self._connection.execute(sql("note_cancelled"), batch_no, amount_fen)
+            ledger.add(batch_no, self._heard.at, "RECALLED", {"lines": len(lines)})
+        return over
 
     def _count(self, attempt: Moving, told: Sequence[Receipt]) -> None:
         self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))

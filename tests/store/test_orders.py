@@ -63,7 +63,7 @@ async def test_reissues_gather_into_one_submission(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "files"), [({"max_lines": 2}, [2, 1]), ({"max_total_fen": 20_000}, [2, 1]), ({}, [3])]
+    ("most", "files"), [({"max_lines": 2}, [1, 2]), ({"max_total_fen": 20_000}, [1, 2]), ({}, [3])]
 )
 async def test_reissues_gather_no_further_than_a_file_may_hold(
     database: str, most: dict[str, int], files: list[int]
@@ -78,7 +78,9 @@ async def test_reissues_gather_no_further_than_a_file_may_hold(
             await gateway.order("REISSUE", f"O-{number}", number, 1)
         gateway.clock.forward(minutes=11)
         await gateway.send()
-        assert [len(rendered.references) for rendered in gateway.bank.sent[first:]] == files
+        assert (
+            sorted(len(rendered.references) for rendered in gateway.bank.sent[first:]) == files
+        )  # they travel at once
 
 
 async def test_a_file_of_reissues_that_has_come_due_takes_no_further_line(gateway: Gateway) -> None:

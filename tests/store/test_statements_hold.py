@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from adapters.contract import Evidence, Proof, Reason
+from gateway.store import submissions
 from gateway.store.engine import Connection
+from gateway.store.limits import Pace
 from gateway.store.statements import Reconciled, unpaid_as_stated
 from schemas.v1 import RefusalReason
 from tests.store import kit
@@ -91,15 +93,52 @@ async def test_an_order_for_a_refused_and_debited_line_is_refused(gateway: Gatew
     assert await later(gateway) == (2 if kind == "REISSUE" else 1)
 
 
-async def test_a_recall_does_not_call_a_debited_line_cancelled(gateway: Gateway) -> None:
+async def test_a_recall_does_not_call_a_debited_line_cancelled(database: str) -> None:
     """The list is called back while the bank says that it debited a line: of that one finance hears nothing yet."""
+    async with kit.open_gateway(database, max_lines=1) as gateway:  # the other line is in a file of its own
+        gateway.bank.submits = kit.refuse_connection
+        await gateway.pay(2)
+        async with gateway.store.engine.connection() as connection:
+            reference = await connection.fetchval("SELECT reference FROM attempts ORDER BY payout_id")
+        await state(gateway, TODAY, entry(reference))
+        await gateway.order("RECALL", "O-1", None, None)
+        assert [outcome[:3] for outcome in await gateway.outcomes()] == [(2, 1, "cancelled")]
+
+
+async def test_what_a_statement_shows_before_sending_is_committed_does_not_travel(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that is read while SENDING waits for its turn waits until that is committed, and finds it so."""
     gateway.bank.submits = kit.refuse_connection
-    await gateway.pay(2)
+    await gateway.pay(1)
+    gateway.bank.submits = kit.received
     async with gateway.store.engine.connection() as connection:
-        reference = await connection.fetchval("SELECT reference FROM attempts ORDER BY seq")
-    await state(gateway, TODAY, entry(reference))
-    await gateway.order("RECALL", "O-1", None, None)
-    assert [outcome[:3] for outcome in await gateway.outcomes()] == [(2, 1, "cancelled")]
+        reference = await connection.fetchval("SELECT reference FROM attempts")
+    statement, turn = list[asyncio.Task[Reconciled]](), submissions.take_submit_turn
+
+    async def meanwhile(connection: Connection, bank: str, pace: Pace) -> None:
+        monkeypatch.undo()
+        statement.append(asyncio.create_task(stated_by(gateway, bank, TODAY, entry(reference))))
+        async with asyncio.timeout(20):
+            while not await connection.fetchval(_WAITS):
+                await asyncio.sleep(0.01)
+        await turn(connection, bank, pace)
+
+    monkeypatch.setattr(submissions, "take_submit_turn", meanwhile)
+    assert await later(gateway) == 1
+    assert (await statement[0]).differences == {}
+
+
+async def test_a_line_that_was_held_for_most_of_a_year_travels_when_it_thaws(gateway: Gateway) -> None:
+    """The bank takes its time to put its statement right: the line that was set aside is found again all the same."""
+    await not_taken_but_debited(gateway)
+    assert await later(gateway) == 1
+    gateway.clock.forward(days=196)
+    await state(gateway, TODAY, entry(gateway.reference_of(2)))
+    gateway.clock.forward(days=3)
+    while gateway.clock.now().weekday() > 3:
+        gateway.clock.forward(days=1)
+    assert await later(gateway, hours=1) == 2
 
 
 async def test_a_part_that_was_put_back_leaves_the_rest_held(gateway: Gateway) -> None:

@@ -32,6 +32,45 @@ async def test_a_retired_file_that_is_debited_beside_its_successor_is_a_differen
     assert await differences(gateway, resolved=True) == [("AMOUNT", old, 20_000, 0)]
 
 
+@pytest.mark.parametrize("second", [Reason.FORMAT, Reason.FUNDS_SHORT])
+@pytest.mark.parametrize("serials", [("H1", "H2"), (None, None)])
+async def test_a_line_in_the_sums_of_two_files_of_one_day_is_a_difference_each(
+    gateway: Gateway, second: Reason, serials: tuple[str | None, str | None]
+) -> None:
+    """Refused for its format, its successor not taken either, and both debited: the statement can be compared."""
+    gateway.bank.submits = refuse(Reason.FORMAT)
+    await gateway.pay(1)
+    await gateway.store.pauses.resume(["rcc_file"])
+    gateway.bank.submits = refuse(second)
+    await gateway.send()
+    await gateway.store.pauses.resume(["rcc_file"])
+    gateway.bank.submits = kit.received
+    old, new = [name for _, name in (await submissions(gateway))[:2]]
+    both = [entry(None, submission=n, host_reference=s) for n, s in zip((old, new), serials, strict=True)]
+    await state(gateway, TODAY, *both)
+    assert "NOT_PAID" in {found[0] for found in await differences(gateway)}
+    assert await later(gateway) == 2
+    await state(gateway, TODAY, both[1])
+    assert await later(gateway) == 2
+
+
+@pytest.mark.parametrize("first", ["sum", "lines", "both"])
+async def test_a_statement_that_is_rewritten_in_another_form_holds_on(gateway: Gateway, first: str) -> None:
+    """Not taken and debited, in one sum or line by line; rewritten the other way, the lines stay where they are."""
+    gateway.bank.submits = refuse(Reason.FUNDS_SHORT)
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    whole = [entry(None, submission=gateway.bank.sent[0].submission, amount_fen=20_000)]
+    lines = [entry(reference) for reference in gateway.bank.sent[0].references]
+    forms = {"sum": (whole, lines), "lines": (lines, whole), "both": ([*whole, *lines], whole)}
+    for form in forms[first]:
+        await state(gateway, TODAY, *form)
+        assert {found[0] for found in await differences(gateway)} >= {"NOT_PAID"}
+        assert await later(gateway) == 1
+    await state(gateway, TODAY)
+    assert await later(gateway) == 2
+
+
 async def test_a_file_not_taken_that_is_debited_does_not_travel_again(gateway: Gateway) -> None:
     """The bank took nothing, then debits it in one sum: each line is held back until that entry is gone."""
     gateway.bank.submits = refuse(Reason.FUNDS_SHORT)

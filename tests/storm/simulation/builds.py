@@ -41,7 +41,7 @@ def hours_are_ignored(patch: pytest.MonkeyPatch) -> None:
 def recalls_are_ignored(patch: pytest.MonkeyPatch) -> None:
     """A recall is noted, and the list is paid all the same."""
 
-    async def note(self: _Deciding, batch: asyncpg.Record, ledger: Any) -> None:
+    async def note(self: _Deciding, batch: asyncpg.Record, ledger: Any, order_no: int) -> None:
         ledger.add(batch["batch_no"], self._at, "RECALLED", {"order": self._head.order_id, "lines": 0})
 
     patch.setattr(_Deciding, "_recall", note)

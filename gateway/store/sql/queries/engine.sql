@@ -52,7 +52,7 @@ SELECT 1 FROM leases WHERE name = $1 AND owner = $2 AND fence = $3 AND lease_unt
 -- name: lock_batches
 -- Lock batches in key order: every change of a batch's payouts happens under this lock, which orders its history.
 SELECT batch_no, issuer, batch_id, county, programme, period, finance_bureau, line_department, state, limit_at,
-       recalled_at, history_seq, history_hash
+       recalled_at, recalled_by, history_seq, history_hash
 FROM batches WHERE batch_no = ANY($1::bigint[]) ORDER BY batch_no FOR NO KEY UPDATE;
 
 -- name: append_history

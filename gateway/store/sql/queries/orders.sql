@@ -12,7 +12,9 @@ RETURNING order_no;
 -- name: payout_for_order
 -- A payout under its batch's lock.
 SELECT payout_id, amount_fen, bank, bank_no, has_phone, sealed, cancelled_at,
-       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = payouts.payout_id) AS frozen
+       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = payouts.payout_id)
+           OR EXISTS (SELECT 1 FROM attempts a CROSS JOIN LATERAL held_in_submission(a.submission_id) h
+                      WHERE a.payout_id = payouts.payout_id AND a.live AND h.payout_id = a.payout_id) AS frozen
 FROM payouts
 WHERE payout_id = $1 FOR NO KEY UPDATE;
 
@@ -51,6 +53,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 -- A corrected ID replaces the payout's blind index; somebody else's raises a unique violation.
 UPDATE payouts SET beneficiary = $2 WHERE payout_id = $1;
 
+-- name: frozen_among
+-- Which of these payouts are frozen.
+SELECT DISTINCT payout_id FROM frozen_payouts WHERE payout_id = ANY($1::bigint[]);
+
 -- name: cancel_payouts!
 -- These payouts will not be made.
 UPDATE payouts SET cancelled_at = $2 WHERE payout_id = ANY($1::bigint[]) AND cancelled_at IS NULL;
@@ -70,9 +76,9 @@ SELECT submission_id FROM submissions
 WHERE batch_no = $1 AND state IN ('PLANNED', 'RENDERED', 'DEFERRED') ORDER BY submission_id FOR NO KEY UPDATE;
 
 -- name: unsent_attempts
--- The lines of a submission that nobody has said anything about; frozen ones are marked.
-SELECT a.payout_id, a.attempt_no, a.reference, a.amount_fen, s.bank_no,
-       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id) AS frozen
+-- The lines of a submission that nobody has said anything about, with their last order; held ones are marked.
+SELECT a.payout_id, a.attempt_no, a.reference, a.amount_fen, a.order_no, s.bank_no,
+       a.payout_id IN (SELECT h.payout_id FROM held_in_submission($1) h) AS held
 FROM attempts a JOIN submissions s USING (submission_id)
 WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
 
@@ -94,5 +100,5 @@ WHERE p.payout_id BETWEEN $1 AND $2 AND p.cancelled_at IS NULL AND a.state IN ('
 ORDER BY p.payout_id LIMIT $3;
 
 -- name: recall_batch!
--- No line of this batch that is not cut yet will be.
-UPDATE batches SET recalled_at = coalesce(recalled_at, $2), planned_line = lines WHERE batch_no = $1;
+-- No line of this batch that is not cut yet will be; the last recall binds what was ordered before it.
+UPDATE batches SET recalled_at = coalesce(recalled_at, $2), recalled_by = $3, planned_line = lines WHERE batch_no = $1;

@@ -6,10 +6,10 @@ UPDATE submissions SET state = 'RETIRED', open_lines = 0, probe_at = NULL, lease
 -- A fresh, unrendered submission for lines of a retired one.
 INSERT INTO submissions (batch_no, bank, reference, county, bank_no, debit_account, debit_name, sms_signature,
                          lines, open_lines,
-                         amount_fen, limit_at, hold_at, due_at)
+                         amount_fen, limit_at, hold_at, due_at, set_aside_at)
 SELECT batch_no, bank, 'NEW' || gen_random_uuid(), county, bank_no, debit_account, debit_name,
        sms_signature, $2, $2, $3,
-       coalesce($5, limit_at), coalesce($6, hold_at), $4
+       coalesce($5, limit_at), coalesce($6, hold_at), $4, $7
 FROM submissions WHERE submission_id = $1
 RETURNING submission_id;
 

@@ -113,12 +113,12 @@ FROM (VALUES
         statement_differences notice_parts moved_lines', NULL),
     ('UPDATE', 'batches', 'state list_received_at funds_received_at funds_fen judged_parts planned_line approved_lines
         approved_fen refused_lines cancelled_fen clock_started_at limit_at target_at feedback_due_at deadline_exact
-        recalled_at revision interim_sent_at completed_at changed_at counted_at buckets history_seq history_hash'),
+        recalled_at recalled_by revision interim_sent_at completed_at changed_at counted_at buckets history_seq history_hash'),
     ('UPDATE', 'fundings', 'batch_no'),
     ('UPDATE', 'payouts', 'beneficiary conflict_at cancelled_at'),
     ('UPDATE', 'submissions', 'reference state lines open_lines sent_lines amount_fen limit_at payload digest
         remote_name rendered_at hold_at due_at sent_at ended_at transmissions acknowledged_at silent_at probe_at probes
-        watch_until lease_owner lease_until fence acknowledgement_due_at'),
+        watch_until lease_owner lease_until fence acknowledgement_due_at set_aside_at'),
     ('UPDATE', 'attempts', 'submission_id live state reason bank_code host_reference post_date artefact settled_at
         credited_at return_host_reference returned_at affirmed'),
     ('UPDATE', 'banks', 'collected_to paused_at pause_reason pause_configuration next_submit_at next_probe_at'),

@@ -43,7 +43,7 @@ WHERE t.statement_no = $1
   AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.reference = e.reference AND a.bank = e.bank)
   AND (e.reference IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM submissions s WHERE s.reference = e.submission AND s.bank = e.bank))
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_wrong_amounts!
@@ -60,7 +60,7 @@ CROSS JOIN LATERAL (
     SELECT sum(e.amount_fen)::bigint AS booked_fen, min(e.host_reference) AS host_reference FROM statement_entries e
     WHERE e.reference = n.reference AND e.bank = n.bank AND e.booking = n.booking) b
 WHERE t.statement_no = $1 AND b.booked_fen <> a.amount_fen
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_wrong_totals!
@@ -75,7 +75,7 @@ JOIN (SELECT DISTINCT statement_no, bank, submission FROM statement_entries
       WHERE statement_no = $1 AND reference IS NULL AND booking = 'DEBIT') n USING (statement_no)
 JOIN sums_booked b ON b.reference = n.submission AND b.bank = n.bank
 WHERE t.statement_no = $1 AND b.booked_fen <> b.paid_fen AND (b.booked_fen <> b.amount_fen OR b.state = 'RETIRED')
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_sums_of_unpaid!
@@ -112,7 +112,7 @@ JOIN sums_booked b ON b.submission_id = c.submission_id AND b.booked_fen - b.bac
 JOIN statement_entries e ON e.submission = b.reference AND e.bank = c.bank AND e.reference IS NULL
                         AND e.booking = 'DEBIT'
 JOIN statements t ON t.statement_no = e.statement_no AND (c.until IS NULL OR t.day <= c.until)
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_bookings_of_unpaid!
@@ -139,20 +139,19 @@ JOIN statements t ON t.statement_no = e.statement_no
 WHERE (SELECT coalesce(sum(m.amount_fen) FILTER (WHERE m.booking <> 'RETURN'), 0)
             > coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
        FROM statement_entries m WHERE m.reference = c.reference AND m.bank = c.bank)
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: statements_showing
--- Statements on which something is booked that was not paid.
--- A line ($2), in one sum a submission that such lines are in ($3), or anything of a whole submission ($4).
+-- Statements on which lines ($2, references) are booked, or anything of whole submissions ($3).
 SELECT statement_no FROM statement_entries WHERE reference = ANY($2::text[]) AND bank = $1 AND booking <> 'RETURN'
 UNION
 SELECT e.statement_no
 FROM submissions s JOIN statement_entries e ON e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
-WHERE s.submission_id = ANY($3::bigint[] || $4::bigint[]) AND e.booking <> 'RETURN'
+WHERE s.submission_id = ANY($3::bigint[]) AND e.booking <> 'RETURN'
 UNION
 SELECT e.statement_no FROM attempts a JOIN statement_entries e ON e.reference = a.reference AND e.bank = a.bank
-WHERE a.submission_id = ANY($4::bigint[]) AND e.booking <> 'RETURN'
+WHERE a.submission_id = ANY($3::bigint[]) AND e.booking <> 'RETURN'
 ORDER BY statement_no;
 
 -- name: lock_statements
@@ -179,7 +178,7 @@ SELECT t.bank, t.day, t.debit_account, 'ACCOUNT', e.booking, e.submission, NULL,
 FROM statements t JOIN statement_entries e USING (statement_no)
 JOIN submissions s ON s.reference = e.submission AND s.bank = e.bank
 WHERE t.statement_no = $1 AND e.reference IS NULL AND t.debit_account NOT IN ('', s.debit_account)
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_unknown_returns!
@@ -199,7 +198,7 @@ SELECT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.submission, 
 FROM statements t JOIN statement_entries e USING (statement_no)
 JOIN sums_booked b ON b.reference = e.submission AND b.bank = e.bank
 WHERE t.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN' AND b.booked_fen - b.back_fen < b.paid_fen
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: find_missing_entries!
@@ -233,7 +232,7 @@ WHERE n.statement_no = $1 AND a.credited_at IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM statement_entries e
                   WHERE e.submission = s.reference AND e.bank = s.bank AND e.reference IS NULL
                     AND e.booking <> 'RETURN')
-ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
+ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
 
 -- name: resolve_differences!
@@ -278,13 +277,14 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
           AND e.host_reference IS NOT DISTINCT FROM d.host_reference);
 
 -- name: wake_unfrozen!
--- Lines that were set aside only for what a statement said, and that nothing freezes any more: they may travel now.
--- Whoever else waits in the same submission and is still frozen is set aside again.
-UPDATE submissions s SET due_at = $1::timestamptz
-WHERE s.state = 'PLANNED' AND s.due_at > $1::timestamptz + interval '180 days' AND EXISTS (
-    SELECT 1 FROM attempts a JOIN statement_differences d ON d.payout_id = a.payout_id AND d.kind = 'NOT_PAID'
+-- Lines that were set aside only for what a statement said, and that nothing holds any more: they may travel now.
+-- Whoever else waits in the same submission and is still held is set aside again.
+UPDATE submissions s SET due_at = $1::timestamptz, set_aside_at = NULL
+WHERE s.state = 'PLANNED' AND s.set_aside_at IS NOT NULL AND EXISTS (
+    SELECT a.payout_id FROM attempts a JOIN statement_differences d ON d.payout_id = a.payout_id AND d.kind = 'NOT_PAID'
     WHERE a.submission_id = s.submission_id AND a.state IS NULL
-      AND NOT EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id));
+    EXCEPT
+    SELECT h.payout_id FROM held_in_submission(s.submission_id) h);
 
 -- name: differences_of_statement
 -- What is open of one day of one account, and what was found by this statement on other days, by kind.

@@ -41,12 +41,17 @@ WHERE submission_id = $1 AND fence = $3 AND lease_owner = $4;
 UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_id = $1 AND fence = $2;
 
 -- name: lines_to_render
--- What the bank must be told of each line, in order; marked are frozen lines, and those that pay what nobody approved.
+-- What the bank must be told of each line, in order. Marked are lines that are held, those that were called back while
+-- they were, and those that pay what nobody approved.
 SELECT a.seq, a.reference, a.amount_fen, a.payout_id, a.attempt_no, coalesce(a.sealed, p.sealed) AS sealed,
        CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period,
        p.amount_fen <> a.amount_fen OR p.cancelled_at IS NOT NULL AS unapproved,
-       EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = p.payout_id) AS frozen
-FROM attempts a JOIN payouts p USING (payout_id)
+       p.payout_id IN (SELECT h.payout_id FROM held_in_submission($1) h) AS held,
+       coalesce(coalesce(a.order_no, 0) < b.recalled_by, false) AS recalled
+FROM attempts a
+JOIN payouts p USING (payout_id)
+JOIN submissions s USING (submission_id)
+JOIN batches b ON b.batch_no = s.batch_no
 WHERE a.submission_id = $1 AND a.state IS NULL ORDER BY a.seq;
 
 -- name: sent_references
@@ -82,10 +87,13 @@ WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED') AN
                         AND NOT (a.state = 'REJECTED' AND coalesce(a.bank_code, '') LIKE 'LOCAL:%')))
 RETURNING bank, sent_at;
 
--- name: frozen_in_submission
--- Frozen payouts of a submission; found from the few frozen ones.
-SELECT DISTINCT f.payout_id FROM frozen_payouts f JOIN attempts a ON a.payout_id = f.payout_id AND a.live
-WHERE a.submission_id = $1;
+-- name: held_lines
+-- Payouts of a submission of which nothing may travel now.
+SELECT payout_id FROM held_in_submission($1);
+
+-- name: share_statements_of
+-- Until the transaction ends no statement of this submission's bank is compared.
+SELECT pg_advisory_xact_lock_shared(hashtextextended(bank, 1)) FROM submissions WHERE submission_id = $1;
 
 -- name: abandoned_sendings
 -- Submissions left in SENDING by a process that is gone: nobody knows what the bank has.
