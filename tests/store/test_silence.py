@@ -71,6 +71,16 @@ async def test_any_word_of_the_bank_itself_ends_the_wait_for_its_acknowledgement
         assert (await gateway.buckets())["in_doubt"] >= 1
 
 
+@pytest.mark.parametrize("lines", [1, 2])
+async def test_a_bank_whose_result_file_names_some_lines_is_not_silent(database: str, lines: int) -> None:
+    """One line or two of three in one file: the wait for the acknowledgement is over, the third line is in flight."""
+    async with kit.open_gateway(database, answers=FILES_ALONE) as gateway:
+        await gateway.pay(3)
+        await gateway.answer(*(credited(gateway, line) for line in range(1, lines + 1)))
+        assert not await pass_time(gateway, seconds=ACKNOWLEDGEMENT)
+        assert await gateway.buckets() == {"credited": lines, "in_flight": 3 - lines}
+
+
 async def test_a_bank_that_is_called_acknowledges_by_its_reply(gateway: Gateway) -> None:
     """Where the call itself is answered, "received" is the bank's word: only the result can be overdue."""
     await gateway.pay(1)
