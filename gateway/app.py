@@ -42,7 +42,7 @@ from gateway.loop import Loop
 from gateway.notices import Notifier
 from gateway.privacy import KeyFileFault, load_keys
 from gateway.receipts import Relay
-from gateway.store.engine import StoreUnavailable, outage
+from gateway.store.engine import StoreUnavailable, lost_race, outage
 from gateway.store.refusing import refusal_of
 from gateway.store.store import Store
 from gateway.store.turns import hand_out
@@ -55,6 +55,7 @@ from schemas.v1 import Kind, RefusalReason
 SMS_PROFILES = {profile.name: profile for profile in (HTTP_BATCH, CMPP, SMPP)}
 GC_ALLOCATIONS = 50_000
 TOLD_AGAIN_SECONDS = 30
+LEAVING_SECONDS = 2  # for a look at the database that is cut off
 EXIT_STALLED = 75  # "temporary failure": the supervisor starts a fresh process
 log = logging.get_logger("app")
 
@@ -199,8 +200,23 @@ class App:
         return True
 
     async def _open_store(self) -> Store | None:
-        """Connect to the database for as long as it takes; None when the process is told to stop before."""
-        while not self._stop.is_set():
+        """The database, for as long as it takes; None when the process is told to stop before.
+
+        A server that hangs behind its handshake answers nobody for more than a minute: the stop does not wait for it.
+        """
+        looking = asyncio.create_task(self._look_for_store())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if looking.done():
+            stopping.cancel()
+            return looking.result()
+        looking.cancel()
+        await asyncio.wait((looking,), timeout=LEAVING_SECONDS)
+        return None
+
+    async def _look_for_store(self) -> Store:
+        """Connect and look, again and again. What is no outage and no lock held by somebody else is raised."""
+        while True:
             try:
                 store = await Store.open(self._config)
                 try:
@@ -209,19 +225,15 @@ class App:
                     await store.close()
                     raise
             except Exception as error:
-                if not isinstance(error, StoreUnavailable) and not outage(error):
+                unavailable = isinstance(error, StoreUnavailable)
+                if not (unavailable or outage(error) or lost_race(error)):
                     raise
-                self._fault("database", str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
-                try:
-                    async with asyncio.timeout(1):
-                        await self._stop.wait()
-                except TimeoutError:
-                    continue
-                return None
+                self._fault("database", str(error) if unavailable else type(error).__name__)
+                await asyncio.sleep(1)
+                continue
             self._fault("database", None)
             self._store = store
             return store
-        return None
 
     async def _first_look(self, store: Store) -> None:
         """Enter the configured banks, and tell what whoever starts a gateway has to know of the books."""

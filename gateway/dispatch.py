@@ -218,7 +218,10 @@ class Dispatch:
             Evidence(Proof.REJECTED, reference=line.reference, reason=reason, code=f"{LOCAL_CODE}{reason.value}")
             for line, reason in refused
         ]
-        await self._store.evidence.record(Heard(bank.name, now, now, submission_id=claim.submission_id), evidence)
+        heard = Heard(bank.name, now, now, submission_id=claim.submission_id)
+        recorded = await self._store.evidence.record(heard, evidence)
+        if recorded.may_resolve:
+            await self._store.statements.resolve(bank.name, now)
 
     # -- sending
 
@@ -375,6 +378,8 @@ class Dispatch:
         if recorded.paused:
             log.error("bank paused", bank=bank.name, reason=first.reason.value if first.reason else "", code=first.code)
         await self._store.submissions.schedule_first(claim, now + first_question(bank, first.proof))
+        if recorded.may_resolve:
+            await self._store.statements.resolve(bank.name, now)
         log.info(
             "submission answered",
             bank=bank.name,

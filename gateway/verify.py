@@ -357,7 +357,7 @@ class Verify:
             steady_since=self._clock.steady_since,
         )
         recorded = await self._store.evidence.record(heard, evidence)
-        if recorded.settled:
+        if recorded.may_resolve:
             await self._store.statements.resolve(bank.name, now)
         unknown = sum(1 for e in evidence if e.proof is Proof.IN_DOUBT and e.reason is Reason.UNKNOWN)
         if unknown:

@@ -58,7 +58,8 @@ class Case:
     def listen(self, item: Evidence, submission: Concerned) -> None:
         """The bank's own word ends the wait for its acknowledgement, also where it moves nothing."""
         if self.heard.acknowledges(item):
-            submission.spoken, submission.affirmed = not submission.affirmed, True
+            submission.spoken = submission.spoken or not submission.affirmed
+            submission.affirmed = True
 
     def believed(self, item: Evidence, row: asyncpg.Record) -> bool:
         """``row`` carries when the transmission began and when its call ended."""

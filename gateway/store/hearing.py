@@ -73,6 +73,11 @@ class Recorded:
     unexplained: list[str] = field(default_factory=list)  # names under which money moved that no state tells of
     credit_seconds: list[int] = field(default_factory=list)  # from transmission to proven credit, business clock
 
+    @property
+    def may_resolve(self) -> bool:
+        """Whether a line was credited, failed or returned: a difference that a statement left open may be settled."""
+        return self.settled > 0 or self.effects[Proof.RETURNED, "move"] > 0
+
 
 def repeats(item: Evidence, known: Mapping[str, Any] | None) -> bool:
     """Whether ``item`` says, to the letter, what is on record."""

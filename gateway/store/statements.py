@@ -112,7 +112,10 @@ class Statements:
             return result
 
     async def resolve(self, bank: str, at: dt.datetime) -> int:
-        """Close what evidence has settled since the last statement; how many. Cheap while none is open."""
+        """Close what evidence has settled since the last statement; how many.
+
+        To be called after every recording that ``may_resolve``: one look at an index that holds open ones alone.
+        """
         resolved = await self._engine.execute("resolve_differences", bank, at)
         if resolved:
             await self._engine.execute("wake_unfrozen", at)

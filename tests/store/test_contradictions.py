@@ -70,6 +70,16 @@ async def test_what_was_acknowledged_and_refused_in_one_breath_travels_no_more(f
     assert await files.buckets() == {"in_doubt": 2}
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_an_acknowledgement_counts_however_often_one_file_says_it(files: Gateway, times: int) -> None:
+    """Received, said twice and thrice in one recording: a refusal afterwards is doubt, and nothing travels again."""
+    await files.pay(2)
+    await files.answer(*(whole(files, "RECEIVED", code=str(number)) for number in range(times)))
+    await files.answer(funds_short(files))
+    assert await sent_again(files) == 1
+    assert await files.buckets() == {"in_doubt": 2}
+
+
 async def test_nobody_is_told_cancelled_whose_file_the_bank_has(files: Gateway) -> None:
     """A recall after the bank's "received", and its old refusal again, cancels nothing."""
     await files.pay(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from unittest.mock import Mock
 
@@ -59,6 +60,13 @@ async def test_a_lost_line_is_not_told_as_a_submission_that_cannot_be_written(
     told.error.assert_not_called()
 
 
+def starting(gateway: Gateway) -> App:
+    """A process before it has its database."""
+    parts = Parts.__new__(Parts)
+    parts.banks = {}
+    return App(gateway.config, parts)
+
+
 @pytest.mark.parametrize(
     ("place", "lost"),
     [
@@ -66,29 +74,60 @@ async def test_a_lost_line_is_not_told_as_a_submission_that_cannot_be_written(
         ((Pauses, "paused"), gone()),
         ((Pauses, "paused"), asyncpg.InternalClientError("got result for unknown protocol state 3")),
         ((Engine, "rights_beyond_paying"), ConnectionResetError()),
+        ((Engine, "assert_migrated"), asyncpg.LockNotAvailableError("canceling statement due to lock timeout")),
+        ((Submissions, "ensure_banks"), asyncpg.DeadlockDetectedError("deadlock detected")),
     ],
 )
-async def test_a_start_whose_database_goes_away_again_goes_on_looking_for_it(
+async def test_a_start_whose_first_look_is_cut_off_goes_on_looking(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str], lost: Exception
 ) -> None:
-    """Connected, and killed before the first look is over: the process does not end, and leaves no connection open."""
-    kept, looks = getattr(*place), list[Any]()
+    """Killed, or kept waiting by a lock: the process does not end, tells which in ``/ready``, and leaves none open."""
+    kept, looks, told = getattr(*place), list[Any](), list[str | None]()
 
     async def first_time_lost(self: Any, *arguments: Any) -> Any:
         looks.append(self)
         if len(looks) == 1:
             raise lost
+        told.append(app.readiness()["database"])
         return await kept(self, *arguments)
 
     monkeypatch.setattr(*place, first_time_lost)
-    parts = Parts.__new__(Parts)
-    parts.banks = {}
-    app = App(gateway.config, parts)
+    app = starting(gateway)
     store = await app._open_store()
     assert store is not None
     assert [getattr(looker, "_engine", looker)._pool.is_closing() for looker in looks] == [True, False]
+    assert len(told) == 1
+    assert type(lost).__name__ in str(told[0])
     assert app.readiness()["database"] is None
     await store.close()
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_hangs(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connected, and no answer to the first look: told to stop, the start ends and leaves no connection open."""
+    app, looks = starting(gateway), list[Any]()
+
+    async def hang(self: Any) -> None:
+        looks.append(self)
+        app._stop.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Pauses, "paused", hang)
+    async with asyncio.timeout(30):
+        assert await app._open_store() is None
+    assert [looker._engine._pool.is_closing() for looker in looks] == [True]
+
+
+async def test_a_start_that_no_waiting_helps_ends(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in the first look is neither an outage nor a lock: the process ends with it."""
+
+    async def broken(self: Any) -> None:
+        raise asyncpg.UndefinedColumnError("no such column")
+
+    monkeypatch.setattr(Pauses, "paused", broken)
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await starting(gateway)._open_store()
 
 
 def test_an_unfit_argument_is_no_outage() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.contract import AnswerKind, Evidence, NotFound, Proof, Rendered
 from gateway.store.hearing import Heard
+from gateway.store.submissions import Submissions
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_fencing import state
@@ -69,6 +70,16 @@ async def test_any_word_of_the_bank_itself_ends_the_wait_for_its_acknowledgement
         assert not await pass_time(gateway, hours=23)
         assert await pass_time(gateway, hours=1)  # the result is due then
         assert (await gateway.buckets())["in_doubt"] >= 1
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+async def test_a_bank_whose_result_file_names_some_lines_is_not_silent(database: str, lines: int) -> None:
+    """One line or two of three in one file: the wait for the acknowledgement is over, the third line is in flight."""
+    async with kit.open_gateway(database, answers=FILES_ALONE) as gateway:
+        await gateway.pay(3)
+        await gateway.answer(*(credited(gateway, line) for line in range(1, lines + 1)))
+        assert not await pass_time(gateway, seconds=ACKNOWLEDGEMENT)
+        assert await gateway.buckets() == {"credited": lines, "in_flight": 3 - lines}
 
 
 async def test_a_bank_that_is_called_acknowledges_by_its_reply(gateway: Gateway) -> None:
@@ -374,3 +385,26 @@ async def test_a_file_thought_unsent_whose_lines_are_all_credited_is_watched_for
         await gateway.store.evidence.record(Heard(gateway.bank.name, now, now), [credit])  # it called back
         assert await gateway.buckets() == {"credited": 1}
         assert await questions(gateway, seconds=0) == 1
+
+
+async def test_what_is_credited_at_once_is_watched_for_returns_also_after_a_crash(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credited in the answer to the transmission, and the process dies before it plans a question: it is asked."""
+
+    def credit(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+        wire.crossed = True
+        return [Evidence(Proof.CREDITED, reference=name, amount_fen=10_000) for name in rendered.references]
+
+    async def die(self: Submissions, *_: Any) -> None:
+        raise RuntimeError("killed")
+
+    async with kit.open_gateway(database, answers=frozenset({AnswerKind.POLL})) as gateway:
+        gateway.bank.submits = credit
+        with monkeypatch.context() as patched:
+            patched.setattr(Submissions, "schedule_first", die)
+            with pytest.raises(RuntimeError, match="killed"):
+                await gateway.pay(1)
+        await kit.expire(gateway)
+        assert await gateway.buckets() == {"credited": 1}
+        assert await questions(gateway, days=1) == 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
-from adapters.contract import Proof, Reason
+from adapters.contract import Evidence, Proof, Reason, Rendered
 from gateway import metrics
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -37,6 +38,62 @@ async def test_a_return_that_moved_nothing_is_a_difference(gateway: Gateway, mon
     await gateway.answer({"proof": "RETURNED", "reference": reference, "host_reference": "R1"})
     await state(gateway, TODAY + 2 * DAY)
     assert await differences(gateway) == []
+
+
+async def test_the_banks_word_that_it_came_back_settles_the_difference(gateway: Gateway) -> None:
+    """Money came in, and then its line is returned: closed by that word, not only by the next statement."""
+    (reference,) = await posted(gateway, 1)
+    await state(gateway, TODAY, entry(reference), entry(reference, "INCOMING"))
+    assert await differences(gateway) == [("NOT_RETURNED", reference, 10_000, None)]
+    await gateway.answer({"proof": "RETURNED", "reference": reference, "host_reference": "R1"})
+    assert await differences(gateway) == []
+
+
+@pytest.mark.parametrize("word", [Proof.REJECTED, Proof.RETURNED])
+async def test_an_answer_to_a_transmission_settles_a_difference(gateway: Gateway, word: Proof) -> None:
+    """Money came in under the name of a line that was never sent; what the bank answers when it is sent explains it."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(1)
+    reference = await first_reference(gateway)
+    await state(gateway, TODAY, entry(reference, "INCOMING"))
+    assert await differences(gateway) == [("NOT_RETURNED", reference, 10_000, None)]
+
+    def answer(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+        wire.crossed = True
+        return [Evidence(word, reference=reference, reason=Reason.ACCOUNT_CLOSED, host_reference="R1")]
+
+    gateway.bank.submits = answer
+    gateway.clock.forward(hours=1)
+    await gateway.send()
+    assert len(gateway.bank.sent) == 1
+    assert await differences(gateway) == []
+
+
+async def test_a_refusal_before_sending_settles_a_difference(gateway: Gateway) -> None:
+    """Money came in under the name of a line that this bank's encoding turns out not to hold: explained."""
+    await gateway.batch([kit.line(1)])
+    await gateway.fund("100.00")
+    await gateway.judge()
+    await gateway.cut()
+    reference = await first_reference(gateway)
+    await state(gateway, TODAY, entry(reference, "INCOMING"))
+    assert await differences(gateway) == [("NOT_RETURNED", reference, 10_000, None)]
+    gateway.bank.unwritable.add(kit.line(1)["name"])
+    await gateway.cut_and_render()
+    assert await gateway.buckets() == {"failed": 1}
+    assert await differences(gateway) == []
+
+
+async def test_what_moves_no_line_asks_for_no_differences(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Received, in process, credited, the same again: one question to the books, after the credit."""
+    resolved = AsyncMock()
+    monkeypatch.setattr(gateway.store.statements, "resolve", resolved)
+    await gateway.pay(1)
+    await gateway.answer({"proof": "IN_PROCESS", "reference": gateway.reference_of(1)})
+    resolved.assert_not_awaited()
+    for _ in range(2):
+        await gateway.answer(credited(gateway, 1))
+    resolved.assert_awaited_once()
 
 
 async def test_money_that_comes_in_under_our_reference_is_a_difference(gateway: Gateway) -> None:

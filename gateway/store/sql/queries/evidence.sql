@@ -95,6 +95,7 @@ UPDATE payouts SET conflict_at = $2 WHERE payout_id = ANY($1::bigint[]) AND conf
 
 -- name: update_submissions!
 -- Move submissions after evidence: state, lines still open, when to ask next.
+-- What closes straight from SENDING or DEFERRED has no question planned yet, and may have to be watched for returns.
 UPDATE submissions s
 SET state = u.state, open_lines = u.open_lines,
     acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
@@ -103,7 +104,7 @@ SET state = u.state, open_lines = u.open_lines,
     ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
     watch_until = greatest(s.watch_until, $6 + $8 * interval '1 day'),
     probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL
-                    WHEN u.state = 'CLOSED' AND s.state <> 'DEFERRED' THEN s.probe_at
+                    WHEN u.state = 'CLOSED' AND s.state NOT IN ('DEFERRED', 'SENDING') THEN s.probe_at
                     ELSE coalesce(s.probe_at, $10, $6) END
 FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[])
      AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
