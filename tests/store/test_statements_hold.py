@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.contract import Evidence, Proof, Reason
-from gateway.store import submissions
 from gateway.store.engine import Connection
-from gateway.store.limits import Pace
+from gateway.store.limits import Pace, take_submit_turn
 from gateway.store.statements import Reconciled, unpaid_as_stated
 from schemas.v1 import RefusalReason
 from tests.store import kit
@@ -114,7 +113,7 @@ async def test_what_a_statement_shows_before_sending_is_committed_does_not_trave
     gateway.bank.submits = kit.received
     async with gateway.store.engine.connection() as connection:
         reference = await connection.fetchval("SELECT reference FROM attempts")
-    statement, turn = list[asyncio.Task[Reconciled]](), submissions.take_submit_turn
+    statement, turn = list[asyncio.Task[Reconciled]](), take_submit_turn
 
     async def meanwhile(connection: Connection, bank: str, pace: Pace) -> None:
         monkeypatch.undo()
@@ -124,7 +123,7 @@ async def test_what_a_statement_shows_before_sending_is_committed_does_not_trave
                 await asyncio.sleep(0.01)
         await turn(connection, bank, pace)
 
-    monkeypatch.setattr(submissions, "take_submit_turn", meanwhile)
+    monkeypatch.setattr("gateway.store.submissions.take_submit_turn", meanwhile)
     assert await later(gateway) == 1
     assert (await statement[0]).differences == {}
 
