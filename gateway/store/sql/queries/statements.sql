@@ -81,11 +81,8 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 -- name: find_sums_of_unpaid!
 -- Lines in a sum that was booked though they were never sent, moved on from a refused file, or were refused and kept.
 -- The first two at once; the last two days after the debit and the refusal (looked for in the fortnight after it).
-INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
-                                   booked_fen, host_reference, artefact, found_at)
-SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
-       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
-FROM (
+-- Each file is added up once and not once for each of its lines, which would be the square of them.
+WITH lines AS MATERIALIZED (
     SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, NULL::date AS until
     FROM statement_entries n
     JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
@@ -107,8 +104,17 @@ FROM (
       AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
       AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
       AND NOT EXISTS (SELECT 1 FROM statement_entries r
-                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')) c
-JOIN sums_booked b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
+                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')
+), sums AS MATERIALIZED (
+    SELECT b.* FROM (SELECT DISTINCT submission_id FROM lines) c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+)
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
+                                   booked_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
+       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
+FROM lines c
+JOIN sums b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
 JOIN statement_entries e ON e.submission = b.reference AND e.bank = c.bank AND e.reference IS NULL
                         AND e.booking = 'DEBIT'
 JOIN statements t ON t.statement_no = e.statement_no AND (c.until IS NULL OR t.day <= c.until)
@@ -185,6 +191,13 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 -- name: find_unknown_returns!
 -- Money that came back by the statement, and of which our books know nothing.
 -- Of a line that stays as it was, or of a submission in one sum beyond what the bank refused of it.
+WITH sums AS MATERIALIZED (
+    SELECT b.* FROM (
+        SELECT DISTINCT s.submission_id FROM statement_entries e
+        JOIN submissions s ON s.reference = e.submission AND s.bank = e.bank
+        WHERE e.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN') c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+)
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
                                    host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.reference, a.payout_id, e.amount_fen,
@@ -197,7 +210,7 @@ UNION
 SELECT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.submission, NULL, e.amount_fen, e.host_reference,
        t.digest, $2::timestamptz
 FROM statements t JOIN statement_entries e USING (statement_no)
-JOIN sums_booked b ON b.reference = e.submission AND b.bank = e.bank
+JOIN sums b ON b.reference = e.submission AND b.bank = e.bank
 WHERE t.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN' AND b.booked_fen - b.back_fen < b.paid_fen
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
@@ -238,6 +251,22 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 
 -- name: resolve_differences!
 -- Differences of a bank that what is known by now has settled: an entry that came, went, was put right or came back.
+-- Files are added up, and statements read, once for all differences. A list under OR that has no nulls is looked up by
+-- hash whatever the planner thinks of its size; joined, or asked for each difference, it is the square of the lines.
+WITH sums AS MATERIALIZED (
+    SELECT b.* FROM (
+        SELECT DISTINCT s.submission_id FROM statement_differences d
+        JOIN submissions s ON s.reference = coalesce(d.submission, d.reference) AND s.bank = d.bank
+        WHERE d.bank = $1 AND d.resolved_at IS NULL AND (d.submission IS NOT NULL OR d.payout_id IS NULL)) c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+), stated AS MATERIALIZED (
+    SELECT t.day, t.debit_account, e.booking, coalesce(e.reference, e.submission, '') AS name,
+           coalesce('=' || e.host_reference, '') AS serial, e.amount_fen
+    FROM (SELECT DISTINCT day, debit_account FROM statement_differences
+          WHERE bank = $1 AND resolved_at IS NULL AND kind NOT IN ('AMOUNT', 'MISSING')) d
+    JOIN statements t ON t.bank = $1 AND t.day = d.day AND t.debit_account = d.debit_account
+    JOIN statement_entries e USING (statement_no)
+)
 UPDATE statement_differences d SET resolved_at = $2
 WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
     WHEN 'MISSING' THEN
@@ -252,7 +281,7 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             SELECT sum(e.amount_fen)::bigint FROM statement_entries e
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
-        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.reference AND b.bank = d.bank
                                             AND b.paid_fen IN (b.booked_fen, b.booked_fen - b.back_fen)))
     WHEN 'NOT_PAID' THEN
         EXISTS (SELECT 1 FROM attempts a
@@ -262,20 +291,21 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
                     <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
                 FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
            ELSE
-               EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.submission AND b.bank = d.bank
+               EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.submission AND b.bank = d.bank
                        AND b.booked_fen - b.back_fen - b.paid_fen < d.booked_fen) END
     WHEN 'NOT_RETURNED' THEN
         EXISTS (SELECT 1 FROM attempts a WHERE a.reference = d.reference AND a.bank = d.bank
                 AND a.state IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
-        OR EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+        OR EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.reference AND b.bank = d.bank
                    AND d.payout_id IS NULL AND b.booked_fen - b.back_fen >= b.paid_fen)
     ELSE false END
-    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT') AND NOT EXISTS (
-        SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
-        WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
-          AND coalesce(e.reference, e.submission, '') = coalesce(d.submission, d.reference)
-          AND (d.submission IS NOT NULL OR e.amount_fen = d.booked_fen)
-          AND e.host_reference IS NOT DISTINCT FROM d.host_reference);
+    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT')
+       AND CASE WHEN d.submission IS NULL THEN
+           (d.day, d.debit_account, d.booking, d.reference, coalesce('=' || d.host_reference, ''), d.booked_fen)
+           NOT IN (SELECT day, debit_account, booking, name, serial, amount_fen FROM stated)
+       ELSE
+           (d.day, d.debit_account, d.booking, d.submission, coalesce('=' || d.host_reference, ''))
+           NOT IN (SELECT day, debit_account, booking, name, serial FROM stated) END;
 
 -- name: wake_unfrozen!
 -- Lines that were set aside only for what a statement said, and that nothing freezes any more: they may travel now.
