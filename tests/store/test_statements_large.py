@@ -93,6 +93,28 @@ async def test_bookings_line_by_line_are_looked_up_once_and_not_once_for_each(ga
     assert read <= READINGS * LINES
 
 
+async def test_what_gives_way_to_one_account_is_found_without_holding_each_against_each(gateway: Gateway) -> None:
+    """All accounts show each line of a file, another one shows them again: all of them give way, in few readings."""
+    await grown(gateway, LINES, "DEFERRED")
+    await state(gateway, TODAY, *(entry(f"R{n}") for n in range(2, LINES + 1)))
+    async with gateway.store.engine.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "INSERT INTO statement_entries (statement_no, entry, bank, booking, reference, amount_fen, post_date) "
+            "SELECT statement_no + 1, entry, bank, booking, reference, amount_fen, post_date FROM statement_entries"
+        )
+        key = await connection.fetchval("SELECT statement_no FROM statements")
+        read = {
+            "drop_given_way": await rows_read(connection, "drop_given_way", key, key + 1, "ANOTHER"),
+            "close_given_way": await rows_read(connection, "close_given_way", key, "ANOTHER", gateway.clock.now()),
+        }
+        assert await connection.fetchval("SELECT count(*) FROM statement_entries") == LINES - 1
+        assert await connection.fetchval("SELECT count(*) FROM statement_differences WHERE resolved_at IS NULL") == 0
+        await transaction.rollback()
+    assert {question: rows for question, rows in read.items() if rows > READINGS * LINES} == {}
+
+
 async def test_what_a_large_sum_left_open_is_settled_by_what_comes_back_of_it(gateway: Gateway) -> None:
     """All of a never sent file debited, then all of it put back: each line was told, and each is settled."""
     name = await grown(gateway, LINES, "DEFERRED")

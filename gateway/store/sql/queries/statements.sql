@@ -1,24 +1,70 @@
 -- name: keep_statement
 -- One day of one account as the bank states it now; no row where it says what it said before.
+-- All accounts stated as before are news where one of them was stated alone since.
 INSERT INTO statements (bank, day, debit_account, digest, credits, credits_fen, debits, debits_fen, returns, returns_fen,
                         read_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (bank, day, debit_account) DO UPDATE
 SET digest = EXCLUDED.digest, credits = EXCLUDED.credits, credits_fen = EXCLUDED.credits_fen, debits = EXCLUDED.debits,
     debits_fen = EXCLUDED.debits_fen, returns = EXCLUDED.returns, returns_fen = EXCLUDED.returns_fen,
-    readings = statements.readings + 1, read_at = EXCLUDED.read_at
+    readings = statements.readings + (statements.digest <> EXCLUDED.digest)::integer, read_at = EXCLUDED.read_at
 WHERE statements.digest <> EXCLUDED.digest
+   OR EXCLUDED.debit_account = '' AND EXISTS (
+       SELECT 1 FROM statements o WHERE o.bank = EXCLUDED.bank AND o.day = EXCLUDED.day AND o.debit_account <> '')
 RETURNING statement_no;
 
--- name: drop_other_scope
--- A day is stated for one account or for all: the later of the two takes the place of the other.
-DELETE FROM statements WHERE bank = $1 AND day = $2 AND (debit_account = '') <> ($3::text = '')
-RETURNING statement_no, debit_account;
+-- name: drop_single_accounts
+-- All accounts of a day, stated together, take the place of whatever was stated for one of them.
+DELETE FROM statements WHERE bank = $1 AND day = $2 AND debit_account <> '' RETURNING statement_no, debit_account;
 
--- name: close_dropped!
+-- name: close_dropped
 -- What was found by a statement that is gone is found anew by the one in its place, where it is still so.
 UPDATE statement_differences SET resolved_at = $4
-WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL;
+WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL
+RETURNING reference, submission;
+
+-- name: statement_of_all_accounts
+SELECT statement_no FROM statements WHERE bank = $1 AND day = $2 AND debit_account = '';
+
+-- name: drop_given_way!
+-- Of all accounts ($1) what gives way to the statement ($2) of one ($3): what is paid from that one, or names nobody.
+-- And what it shows itself, of whichever account: it would count twice. Of equal ones as many as it shows.
+-- (Looked up by hash: resolve_differences says why.)
+WITH shown AS MATERIALIZED (
+    SELECT statement_no, entry, bank, reference, submission, booking, amount_fen,
+           coalesce('=' || reference, '') AS line, coalesce('=' || submission, '') AS file,
+           coalesce('=' || host_reference, '') AS serial,
+           row_number() OVER (PARTITION BY statement_no, booking, reference, submission, amount_fen, host_reference
+                              ORDER BY entry) AS nth
+    FROM statement_entries WHERE statement_no IN ($1, $2)
+)
+DELETE FROM statement_entries WHERE statement_no = $1 AND (entry IN (
+    SELECT e.entry FROM shown e
+    LEFT JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+    LEFT JOIN submissions s ON s.submission_id = a.submission_id
+    LEFT JOIN submissions f ON f.reference = e.submission AND f.bank = e.bank
+    WHERE e.statement_no = $1
+      AND (coalesce(s.debit_account, f.debit_account, $3::text) = $3::text
+           OR (e.nth, e.booking, e.line, e.file, e.amount_fen, e.serial) IN (
+               SELECT nth, booking, line, file, amount_fen, serial FROM shown WHERE statement_no = $2)))) IS TRUE;
+
+-- name: close_given_way
+-- What all accounts ($1) said of entries that gave way, and what they missed of the account ($2) that speaks itself.
+UPDATE statement_differences d SET resolved_at = $3 FROM statements t
+WHERE t.statement_no = $1 AND d.bank = t.bank AND d.day = t.day AND d.debit_account = t.debit_account
+  AND d.resolved_at IS NULL AND CASE WHEN d.booking IS NULL THEN
+      EXISTS (SELECT 1 FROM attempts a JOIN submissions s USING (submission_id)
+              WHERE a.reference = d.reference AND a.bank = d.bank AND s.debit_account = $2)
+  ELSE (d.booking, coalesce(d.submission, d.reference)) NOT IN (
+      SELECT booking, coalesce(reference, submission, '') FROM statement_entries WHERE statement_no = $1) END
+RETURNING d.reference, d.submission;
+
+-- name: statements_after_refusal
+-- The statements by which lines ($2) in one sum were asked for because the bank had refused them: one of each day.
+SELECT DISTINCT ON (n.day) n.statement_no FROM attempts a
+JOIN statements n ON n.bank = a.bank AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
+                 AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
+WHERE a.bank = $1 AND a.reference = ANY($2::text[]) ORDER BY n.day, n.statement_no;
 
 -- name: drop_entries!
 -- The entries of a statement that was rewritten make room for what it says now.
