@@ -7,6 +7,8 @@ A statement is one day of one fiscal account (or of all accounts of a bank), com
 that "stands on a statement" is a look-up and costs no attempt an update. One transaction a statement: the entries take
 the place of what the same day said before, eight questions are put to the books, each as one query, and differences of
 this bank that are settled by now are closed. The same content again is recognised by its digest and changes nothing.
+All accounts stated together take the place of each that was stated alone. One that is stated alone afterwards takes
+its own place among them only: what was said of the others stays in force, and so does whatever it holds back.
 
 ``UNKNOWN``   an entry that names nothing we ever gave this bank
 ``AMOUNT``    a line's entries add up to another amount than its own: a fee, or booked twice; the same for a submission
@@ -99,8 +101,12 @@ class Statements:
             result = Reconciled(key is not None)
             if key is not None:
                 await self._enter(connection, key, bank, statement.entries)
+                let_go = await self._make_room(connection, key, bank, statement.day, account, at)
                 for question in _QUESTIONS:
                     await connection.execute(sql(question), key, at)
+                # Of refused lines in one sum it was the statements of later days that asked: they ask anew.
+                for row in await connection.fetch(sql("statements_after_refusal"), bank, let_go):
+                    await connection.execute(sql("find_sums_of_unpaid"), row["statement_no"], at)
                 result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
                 # With every statement: a line may have been set aside while its difference was being resolved.
                 await connection.execute(sql("wake_unfrozen"), at)
@@ -131,15 +137,25 @@ class Statements:
             totals += [len(amounts), sum(amounts)]
         digest = bytes.fromhex(statement.artefact)
         found = await connection.fetchval(sql("keep_statement"), bank, statement.day, account, digest, *totals, at)
-        if found is None:
-            return None
-        dropped = await connection.fetch(sql("drop_other_scope"), bank, statement.day, account)
-        for row in dropped:
-            await connection.execute(sql("drop_entries"), row["statement_no"])
-        if dropped:
+        return None if found is None else int(found)
+
+    async def _make_room(
+        self, connection: Connection, key: int, bank: str, day: dt.date, account: str, at: dt.datetime
+    ) -> list[str]:
+        """What the same day said before of the same accounts gives way; the lines in one sum that this lets go of."""
+        if account == ALL_ACCOUNTS:
+            dropped = await connection.fetch(sql("drop_single_accounts"), bank, day)
+            for row in dropped:
+                await connection.execute(sql("drop_entries"), row["statement_no"])
             accounts = [row["debit_account"] for row in dropped]
-            await connection.execute(sql("close_dropped"), bank, statement.day, accounts, at)
-        return int(found)
+            closed = await connection.fetch(sql("close_dropped"), bank, day, accounts, at)
+        else:
+            whole = await connection.fetchval(sql("statement_of_all_accounts"), bank, day)
+            if whole is None:
+                return []
+            await connection.execute(sql("drop_given_way"), whole, key, account)
+            closed = await connection.fetch(sql("close_given_way"), whole, account, at)
+        return [row["reference"] for row in closed if row["submission"] is not None]
 
     async def _enter(self, connection: Connection, key: int, bank: str, entries: Sequence[StatementEntry]) -> None:
         """Copy the entries. What names nothing of ours is a bank's free text, in which a person's number may stand:

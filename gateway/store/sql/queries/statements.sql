@@ -1,24 +1,70 @@
 -- name: keep_statement
 -- One day of one account as the bank states it now; no row where it says what it said before.
+-- All accounts stated as before are news where one of them was stated alone since.
 INSERT INTO statements (bank, day, debit_account, digest, credits, credits_fen, debits, debits_fen, returns, returns_fen,
                         read_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (bank, day, debit_account) DO UPDATE
 SET digest = EXCLUDED.digest, credits = EXCLUDED.credits, credits_fen = EXCLUDED.credits_fen, debits = EXCLUDED.debits,
     debits_fen = EXCLUDED.debits_fen, returns = EXCLUDED.returns, returns_fen = EXCLUDED.returns_fen,
-    readings = statements.readings + 1, read_at = EXCLUDED.read_at
+    readings = statements.readings + (statements.digest <> EXCLUDED.digest)::integer, read_at = EXCLUDED.read_at
 WHERE statements.digest <> EXCLUDED.digest
+   OR EXCLUDED.debit_account = '' AND EXISTS (
+       SELECT 1 FROM statements o WHERE o.bank = EXCLUDED.bank AND o.day = EXCLUDED.day AND o.debit_account <> '')
 RETURNING statement_no;
 
--- name: drop_other_scope
--- A day is stated for one account or for all: the later of the two takes the place of the other.
-DELETE FROM statements WHERE bank = $1 AND day = $2 AND (debit_account = '') <> ($3::text = '')
-RETURNING statement_no, debit_account;
+-- name: drop_single_accounts
+-- All accounts of a day, stated together, take the place of whatever was stated for one of them.
+DELETE FROM statements WHERE bank = $1 AND day = $2 AND debit_account <> '' RETURNING statement_no, debit_account;
 
--- name: close_dropped!
+-- name: close_dropped
 -- What was found by a statement that is gone is found anew by the one in its place, where it is still so.
 UPDATE statement_differences SET resolved_at = $4
-WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL;
+WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at IS NULL
+RETURNING reference, submission;
+
+-- name: statement_of_all_accounts
+SELECT statement_no FROM statements WHERE bank = $1 AND day = $2 AND debit_account = '';
+
+-- name: drop_given_way!
+-- Of all accounts ($1) what gives way to the statement ($2) of one ($3): what is paid from that one, or names nobody.
+-- And what it shows itself, of whichever account: it would count twice. Of equal ones as many as it shows.
+-- (Looked up by hash: resolve_differences says why.)
+WITH shown AS MATERIALIZED (
+    SELECT statement_no, entry, bank, reference, submission, booking, amount_fen,
+           coalesce('=' || reference, '') AS line, coalesce('=' || submission, '') AS file,
+           coalesce('=' || host_reference, '') AS serial,
+           row_number() OVER (PARTITION BY statement_no, booking, reference, submission, amount_fen, host_reference
+                              ORDER BY entry) AS nth
+    FROM statement_entries WHERE statement_no IN ($1, $2)
+)
+DELETE FROM statement_entries WHERE statement_no = $1 AND (entry IN (
+    SELECT e.entry FROM shown e
+    LEFT JOIN attempts a ON a.reference = e.reference AND a.bank = e.bank
+    LEFT JOIN submissions s ON s.submission_id = a.submission_id
+    LEFT JOIN submissions f ON f.reference = e.submission AND f.bank = e.bank
+    WHERE e.statement_no = $1
+      AND (coalesce(s.debit_account, f.debit_account, $3::text) = $3::text
+           OR (e.nth, e.booking, e.line, e.file, e.amount_fen, e.serial) IN (
+               SELECT nth, booking, line, file, amount_fen, serial FROM shown WHERE statement_no = $2)))) IS TRUE;
+
+-- name: close_given_way
+-- What all accounts ($1) said of entries that gave way, and what they missed of the account ($2) that speaks itself.
+UPDATE statement_differences d SET resolved_at = $3 FROM statements t
+WHERE t.statement_no = $1 AND d.bank = t.bank AND d.day = t.day AND d.debit_account = t.debit_account
+  AND d.resolved_at IS NULL AND CASE WHEN d.booking IS NULL THEN
+      EXISTS (SELECT 1 FROM attempts a JOIN submissions s USING (submission_id)
+              WHERE a.reference = d.reference AND a.bank = d.bank AND s.debit_account = $2)
+  ELSE (d.booking, coalesce(d.submission, d.reference)) NOT IN (
+      SELECT booking, coalesce(reference, submission, '') FROM statement_entries WHERE statement_no = $1) END
+RETURNING d.reference, d.submission;
+
+-- name: statements_after_refusal
+-- The statements by which lines ($2) in one sum were asked for because the bank had refused them: one of each day.
+SELECT DISTINCT ON (n.day) n.statement_no FROM attempts a
+JOIN statements n ON n.bank = a.bank AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
+                 AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
+WHERE a.bank = $1 AND a.reference = ANY($2::text[]) ORDER BY n.day, n.statement_no;
 
 -- name: drop_entries!
 -- The entries of a statement that was rewritten make room for what it says now.
@@ -81,11 +127,8 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 -- name: find_sums_of_unpaid!
 -- Lines in a sum that was booked though they were never sent, moved on from a refused file, or were refused and kept.
 -- The first two at once; the last two days after the debit and the refusal (looked for in the fortnight after it).
-INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
-                                   booked_fen, host_reference, artefact, found_at)
-SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
-       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
-FROM (
+-- Each file is added up once and not once for each of its lines, which would be the square of them.
+WITH lines AS MATERIALIZED (
     SELECT a.reference, a.payout_id, a.amount_fen, a.submission_id, n.bank, NULL::date AS until
     FROM statement_entries n
     JOIN submissions s ON s.reference = n.submission AND s.bank = n.bank
@@ -107,8 +150,17 @@ FROM (
       AND a.settled_at >= (n.day - 14)::timestamp AT TIME ZONE 'Asia/Shanghai'
       AND a.settled_at < (n.day - 1)::timestamp AT TIME ZONE 'Asia/Shanghai'
       AND NOT EXISTS (SELECT 1 FROM statement_entries r
-                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')) c
-JOIN sums_booked b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
+                      WHERE r.reference = a.reference AND r.bank = a.bank AND r.booking = 'RETURN')
+), sums AS MATERIALIZED (
+    SELECT b.* FROM (SELECT DISTINCT submission_id FROM lines) c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+)
+INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, submission,
+                                   booked_fen, host_reference, artefact, found_at)
+SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_PAID', e.booking, c.reference, c.payout_id, b.reference,
+       c.amount_fen, e.host_reference, t.digest, $2::timestamptz
+FROM lines c
+JOIN sums b ON b.submission_id = c.submission_id AND b.booked_fen - b.back_fen - b.paid_fen >= c.amount_fen
 JOIN statement_entries e ON e.submission = b.reference AND e.bank = c.bank AND e.reference IS NULL
                         AND e.booking = 'DEBIT'
 JOIN statements t ON t.statement_no = e.statement_no AND (c.until IS NULL OR t.day <= c.until)
@@ -184,6 +236,13 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 -- name: find_unknown_returns!
 -- Money that came back by the statement, and of which our books know nothing.
 -- Of a line that stays as it was, or of a submission in one sum beyond what the bank refused of it.
+WITH sums AS MATERIALIZED (
+    SELECT b.* FROM (
+        SELECT DISTINCT s.submission_id FROM statement_entries e
+        JOIN submissions s ON s.reference = e.submission AND s.bank = e.bank
+        WHERE e.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN') c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+)
 INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, payout_id, booked_fen,
                                    host_reference, artefact, found_at)
 SELECT DISTINCT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.reference, a.payout_id, e.amount_fen,
@@ -196,7 +255,7 @@ UNION
 SELECT t.bank, t.day, t.debit_account, 'NOT_RETURNED', e.booking, e.submission, NULL, e.amount_fen, e.host_reference,
        t.digest, $2::timestamptz
 FROM statements t JOIN statement_entries e USING (statement_no)
-JOIN sums_booked b ON b.reference = e.submission AND b.bank = e.bank
+JOIN sums b ON b.reference = e.submission AND b.bank = e.bank
 WHERE t.statement_no = $1 AND e.reference IS NULL AND e.booking = 'RETURN' AND b.booked_fen - b.back_fen < b.paid_fen
 ON CONFLICT (bank, day, debit_account, kind, booking, reference, submission, booked_fen, host_reference)
 DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_differences.resolved_at IS NOT NULL;
@@ -237,6 +296,22 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 
 -- name: resolve_differences!
 -- Differences of a bank that what is known by now has settled: an entry that came, went, was put right or came back.
+-- Files are added up, and statements read, once for all differences. A list under OR that has no nulls is looked up by
+-- hash whatever the planner thinks of its size; joined, or asked for each difference, it is the square of the lines.
+WITH sums AS MATERIALIZED (
+    SELECT b.* FROM (
+        SELECT DISTINCT s.submission_id FROM statement_differences d
+        JOIN submissions s ON s.reference = coalesce(d.submission, d.reference) AND s.bank = d.bank
+        WHERE d.bank = $1 AND d.resolved_at IS NULL AND (d.submission IS NOT NULL OR d.payout_id IS NULL)) c
+    CROSS JOIN LATERAL (SELECT * FROM sums_booked WHERE submission_id = c.submission_id OFFSET 0) b
+), stated AS MATERIALIZED (
+    SELECT t.day, t.debit_account, e.booking, coalesce(e.reference, e.submission, '') AS name,
+           coalesce('=' || e.host_reference, '') AS serial, e.amount_fen
+    FROM (SELECT DISTINCT day, debit_account FROM statement_differences
+          WHERE bank = $1 AND resolved_at IS NULL AND kind NOT IN ('AMOUNT', 'MISSING')) d
+    JOIN statements t ON t.bank = $1 AND t.day = d.day AND t.debit_account = d.debit_account
+    JOIN statement_entries e USING (statement_no)
+)
 UPDATE statement_differences d SET resolved_at = $2
 WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
     WHEN 'MISSING' THEN
@@ -251,7 +326,7 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
             SELECT sum(e.amount_fen)::bigint FROM statement_entries e
             WHERE e.bank = d.bank AND e.booking = d.booking
               AND (e.reference = d.reference OR (e.reference IS NULL AND e.submission = d.reference)))
-        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+        OR (d.payout_id IS NULL AND EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.reference AND b.bank = d.bank
                                             AND b.paid_fen IN (b.booked_fen, b.booked_fen - b.back_fen)))
     WHEN 'NOT_PAID' THEN
         EXISTS (SELECT 1 FROM attempts a
@@ -261,20 +336,21 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
                     <= coalesce(sum(m.amount_fen) FILTER (WHERE m.booking = 'RETURN'), 0)
                 FROM statement_entries m WHERE m.reference = d.reference AND m.bank = d.bank)
            ELSE
-               EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.submission AND b.bank = d.bank
+               EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.submission AND b.bank = d.bank
                        AND b.booked_fen - b.back_fen - b.paid_fen < d.booked_fen) END
     WHEN 'NOT_RETURNED' THEN
         EXISTS (SELECT 1 FROM attempts a WHERE a.reference = d.reference AND a.bank = d.bank
                 AND a.state IN ('RETURNED', 'REJECTED', 'NOT_EXECUTED', 'VOID'))
-        OR EXISTS (SELECT 1 FROM sums_booked b WHERE b.reference = d.reference AND b.bank = d.bank
+        OR EXISTS (SELECT 1 FROM sums b WHERE b.reference = d.reference AND b.bank = d.bank
                    AND d.payout_id IS NULL AND b.booked_fen - b.back_fen >= b.paid_fen)
     ELSE false END
-    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT') AND NOT EXISTS (
-        SELECT 1 FROM statements t JOIN statement_entries e USING (statement_no)
-        WHERE t.bank = d.bank AND t.day = d.day AND t.debit_account = d.debit_account AND e.booking = d.booking
-          AND coalesce(e.reference, e.submission, '') = coalesce(d.submission, d.reference)
-          AND (d.submission IS NOT NULL OR e.amount_fen = d.booked_fen)
-          AND e.host_reference IS NOT DISTINCT FROM d.host_reference);
+    OR d.bank = $1 AND d.resolved_at IS NULL AND d.kind IN ('UNKNOWN', 'NOT_PAID', 'NOT_RETURNED', 'ACCOUNT')
+       AND CASE WHEN d.submission IS NULL THEN
+           (d.day, d.debit_account, d.booking, d.reference, coalesce('=' || d.host_reference, ''), d.booked_fen)
+           NOT IN (SELECT day, debit_account, booking, name, serial, amount_fen FROM stated)
+       ELSE
+           (d.day, d.debit_account, d.booking, d.submission, coalesce('=' || d.host_reference, ''))
+           NOT IN (SELECT day, debit_account, booking, name, serial FROM stated) END;
 
 -- name: wake_unfrozen!
 -- Lines that were set aside only for what a statement said, and that nothing holds any more: they may travel now.
