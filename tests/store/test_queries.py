@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 
 from gateway.store import engine
+from tests.store.kit import Gateway
+from tests.store.test_statements_hold import later, not_taken_but_debited
 
 
 async def test_every_named_query_fits_the_schema(database: str) -> None:
@@ -37,6 +39,34 @@ async def test_migrating_twice_changes_nothing(empty_database: str) -> None:
         await first.assert_migrated()
     finally:
         await first.close()
+
+
+_BEFORE_WHO_WAITS = """
+    ALTER TABLE batches DROP COLUMN recalled_by;
+    ALTER TABLE submissions DROP COLUMN set_aside_at;
+    DROP FUNCTION held_in_submission;
+    DROP INDEX moved_lines_of_line;
+    ALTER TABLE statement_differences DROP CONSTRAINT statement_differences_once;
+    ALTER TABLE statement_differences ADD UNIQUE NULLS NOT DISTINCT
+        (bank, day, debit_account, kind, booking, reference, booked_fen, host_reference);
+    DELETE FROM schema_migrations WHERE version = 7
+"""
+
+
+async def test_books_from_before_migration_7_know_what_was_recalled_and_who_waits(gateway: Gateway) -> None:
+    """A recalled list with a line that is held: what the columns would have said is what the migration finds."""
+    remembered = """SELECT recalled_by, set_aside_at FROM submissions JOIN batches USING (batch_no)
+                    WHERE submissions.state = 'PLANNED'"""
+    await not_taken_but_debited(gateway)
+    await gateway.order("RECALL", "O-1", None, None)
+    assert await later(gateway) == 1
+    async with gateway.store.engine.connection() as connection:
+        (before,) = await connection.fetch(remembered)
+        assert None not in tuple(before)
+        await connection.execute(_BEFORE_WHO_WAITS)
+    assert await gateway.store.engine.migrate() == [7]
+    async with gateway.store.engine.connection() as connection:
+        assert await connection.fetch(remembered) == [before]
 
 
 @pytest.mark.parametrize("name", ["0009_gap.sql", "8_short.sql", "0008-dash.sql", "0007_twice.sql"])
