@@ -24,6 +24,7 @@ WHERE bank = $1 AND day = $2 AND debit_account = ANY($3::text[]) AND resolved_at
 RETURNING reference, submission;
 
 -- name: statement_of_all_accounts
+-- The day's statement of all accounts together.
 SELECT statement_no FROM statements WHERE bank = $1 AND day = $2 AND debit_account = '';
 
 -- name: drop_given_way!
