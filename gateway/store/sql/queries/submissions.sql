@@ -41,8 +41,8 @@ WHERE submission_id = $1 AND fence = $3 AND lease_owner = $4;
 UPDATE submissions SET lease_until = NULL, lease_owner = NULL WHERE submission_id = $1 AND fence = $2;
 
 -- name: lines_to_render
--- What the bank must be told of each line, in order. Marked are lines that are held, those that were called back while
--- they were, and those that pay what nobody approved.
+-- What the bank must be told of each line, in order.
+-- Marked are lines that are held, that were called back while they were, and that pay what nobody approved.
 SELECT a.seq, a.reference, a.amount_fen, a.payout_id, a.attempt_no, coalesce(a.sealed, p.sealed) AS sealed,
        CASE WHEN a.sealed IS NULL THEN 0 ELSE a.order_no END AS order_no, p.programme, p.period,
        p.amount_fen <> a.amount_fen OR p.cancelled_at IS NOT NULL AS unapproved,
