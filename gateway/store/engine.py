@@ -33,6 +33,7 @@ SESSION_SETTINGS: Final = {
     "lock_timeout": "10s",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "15s",
+    "hash_mem_multiplier": "32",  # else a list of more than some 50,000 entries of a statement is read for each of them
     "jit": "off",
 }
 # Lost races, not faults: the whole transaction runs again.

@@ -109,7 +109,7 @@ class Statements:
                     await connection.execute(sql("find_sums_of_unpaid"), row["statement_no"], at)
                 result.resolved = touched(await connection.execute(sql("resolve_differences"), bank, at))
                 # With every statement: a line may have been set aside while its difference was being resolved.
-                await connection.execute(sql("wake_unfrozen"), at)
+                await connection.execute(sql("wake_unfrozen"), bank, at)
                 digest = bytes.fromhex(statement.artefact)
                 counts = await connection.fetch(sql("differences_of_statement"), bank, statement.day, account, digest)
                 result.differences = Counter({row["kind"]: row["count"] for row in counts})
@@ -124,7 +124,7 @@ class Statements:
         """
         resolved = await self._engine.execute("resolve_differences", bank, at)
         if resolved:
-            await self._engine.execute("wake_unfrozen", at)
+            await self._engine.execute("wake_unfrozen", bank, at)
         return resolved
 
     async def _keep(

@@ -112,6 +112,7 @@ class Submissions:
         """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
+            await connection.execute(sql("share_statements_of"), claim.submission_id)  # nothing thaws unseen meanwhile
             row = await connection.fetchrow(sql("lock_claimed"), claim.submission_id, claim.fence)
             if row is None:
                 raise Fenced

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from adapters.contract import Evidence, Proof, Reason
+from gateway.store.claims import claim_of
 from schemas.v1 import RefusalReason
 from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_contradictions import saying
+from tests.store.test_payment import rejected
 from tests.store.test_statements import TODAY, entry, state
 from tests.store.test_statements_hold import later, refuse
 
@@ -101,6 +103,60 @@ async def test_nobody_cancels_a_line_that_waits_with_another(gateway: Gateway) -
     await state(gateway, TODAY, entry(gateway.reference_of(1)))
     assert await travelled(gateway) == 1
     assert (await gateway.order("CANCEL", "O-1", 2, 1)).refused is RefusalReason.CONFLICT
+
+
+async def test_who_waits_for_a_cancelled_line_thaws_with_it(gateway: Gateway) -> None:
+    """The line that is shown was cancelled before; its neighbour, set aside alone, is found when the entry goes."""
+    gateway.bank.submits = refuse(Reason.FUNDS_SHORT)
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    first, second = await references(gateway)
+    assert (await gateway.order("CANCEL", "O-1", 1, 1)).refused is None
+    await state(gateway, TODAY, entry(first))
+    assert await travelled(gateway) == 1
+    await state(gateway, TODAY)
+    assert await travelled(gateway) == 2
+    assert gateway.bank.sent[1].references == (second,)
+
+
+async def test_the_halves_of_a_refused_file_wait_and_thaw_alike(gateway: Gateway) -> None:
+    """Refused for its format and cut in two since; a line of one half is shown: both wait, and both go on."""
+    gateway.bank.submits = refuse(Reason.FORMAT)
+    await gateway.pay(4)
+    await gateway.store.pauses.resume(["rcc_file"])
+    gateway.bank.submits = kit.received
+    (row,) = await gateway.store.submissions.claim_to_render("rcc_file", gateway.clock.now(), 5)
+    await gateway.store.limits.split(claim_of(row), gateway.clock.now())
+    lines = await references(gateway)
+    await state(gateway, TODAY, entry(lines[0]))
+    assert await travelled(gateway) == 1
+    await state(gateway, TODAY)
+    await travelled(gateway)
+    assert sorted(gateway.bank.references()) == sorted(2 * lines)
+
+
+async def test_neighbours_of_a_line_in_conflict_thaw_without_it(gateway: Gateway) -> None:
+    """People decide about the one that the bank contradicts itself on; who only waited beside it is paid."""
+    await denied(gateway)
+    await gateway.verify.probe(gateway.entry)
+    first, second = await references(gateway)
+    await state(gateway, TODAY, entry(first))
+    assert await travelled(gateway) == 1
+    async with gateway.store.engine.connection() as connection:
+        await connection.execute(
+            "UPDATE payouts SET conflict_at = now() WHERE payout_id = (SELECT min(payout_id) FROM payouts)"
+        )
+    await state(gateway, TODAY)
+    assert await travelled(gateway) == 2
+    assert gateway.bank.sent[1].references == (second,)
+
+
+async def test_an_order_about_a_line_at_the_bank_is_told_so(gateway: Gateway) -> None:
+    """Its neighbour was refused and debited, as banks do: the line itself waits for nothing but its result."""
+    await gateway.pay(2)
+    await gateway.answer(rejected(gateway, 1))
+    await state(gateway, TODAY, entry(gateway.reference_of(1)))
+    assert (await gateway.order("CANCEL", "O-1", 2, 1)).refused is RefusalReason.ALREADY_SENT
 
 
 async def test_another_file_of_the_list_travels(database: str) -> None:

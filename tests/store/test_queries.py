@@ -44,7 +44,7 @@ async def test_migrating_twice_changes_nothing(empty_database: str) -> None:
 _BEFORE_WHO_WAITS = """
     ALTER TABLE batches DROP COLUMN recalled_by;
     ALTER TABLE submissions DROP COLUMN set_aside_at;
-    DROP FUNCTION held_in_submission;
+    DROP FUNCTION held_in_submission, files_at_the_bank;
     DROP INDEX moved_lines_of_line;
     ALTER TABLE statement_differences DROP CONSTRAINT statement_differences_once;
     ALTER TABLE statement_differences ADD UNIQUE NULLS NOT DISTINCT

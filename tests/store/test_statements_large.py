@@ -123,3 +123,28 @@ async def test_what_a_large_sum_left_open_is_settled_by_what_comes_back_of_it(ga
     assert await gateway.store.statements.open_differences() == {("rcc_file", "NOT_PAID"): LINES}
     await state(gateway, TODAY, debit, entry(None, "RETURN", LINES * 10_000, submission=name))
     assert await gateway.store.statements.open_differences() == {}
+
+
+async def test_the_entries_of_the_largest_statements_are_looked_up_by_hash(gateway: Gateway) -> None:
+    """Also where the planner knows how many they are: read for each difference, they would never be through."""
+    async with gateway.store.engine.connection() as connection:
+        await connection.execute(
+            "INSERT INTO statements (bank, day, debit_account, digest, credits, credits_fen, debits, debits_fen, "
+            "returns, returns_fen, read_at) VALUES ('rcc_file', $1, '', '', 0, 0, 0, 0, 0, 0, now())",
+            TODAY,
+        )
+        await connection.execute(
+            "INSERT INTO statement_entries (statement_no, entry, bank, booking, reference, amount_fen, post_date, "
+            "host_reference) SELECT 1, n, 'rcc_file', 'DEBIT', '1M85MG280SCC4AKM3RCK' || 100000 + n, 10000, $1, "
+            "'202611240000' || 100000 + n FROM generate_series(1, 100000) n",
+            TODAY,
+        )
+        await connection.execute(
+            "INSERT INTO statement_differences (bank, day, debit_account, kind, booking, reference, booked_fen, "
+            "host_reference, artefact, found_at) SELECT bank, post_date, '', 'UNKNOWN', booking, reference, "
+            "amount_fen, host_reference, '', now() FROM statement_entries WHERE entry % 20 = 0"
+        )
+        await connection.execute("ANALYZE statements, statement_entries, statement_differences")
+        lines = await connection.fetch(f"EXPLAIN {sql('resolve_differences')}", "rcc_file", gateway.clock.now())
+    plan = " ".join(line for (line,) in lines)
+    assert (plan.count("(day = (hashed SubPlan"), plan.count("(day = (SubPlan")) == (2, 0)

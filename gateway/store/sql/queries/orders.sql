@@ -13,8 +13,10 @@ RETURNING order_no;
 -- A payout under its batch's lock.
 SELECT payout_id, amount_fen, bank, bank_no, has_phone, sealed, cancelled_at,
        EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = payouts.payout_id)
-           OR EXISTS (SELECT 1 FROM attempts a CROSS JOIN LATERAL held_in_submission(a.submission_id) h
-                      WHERE a.payout_id = payouts.payout_id AND a.live AND h.payout_id = a.payout_id) AS frozen
+           OR EXISTS (SELECT 1 FROM attempts a JOIN submissions s USING (submission_id)
+                      CROSS JOIN LATERAL held_in_submission(a.submission_id) h
+                      WHERE a.payout_id = payouts.payout_id AND a.live AND h.payout_id = a.payout_id
+                        AND s.state IN ('PLANNED', 'RENDERED', 'DEFERRED')) AS frozen
 FROM payouts
 WHERE payout_id = $1 FOR NO KEY UPDATE;
 

@@ -298,7 +298,7 @@ DO UPDATE SET resolved_at = NULL, artefact = EXCLUDED.artefact WHERE statement_d
 -- name: resolve_differences!
 -- Differences of a bank that what is known by now has settled: an entry that came, went, was put right or came back.
 -- Files are added up, and statements read, once for all differences. A list under OR that has no nulls is looked up by
--- hash whatever the planner thinks of its size; joined, or asked for each difference, it is the square of the lines.
+-- hash (see hash_mem_multiplier in engine.py); joined, or asked for each difference, it is the square of the lines.
 WITH sums AS MATERIALIZED (
     SELECT b.* FROM (
         SELECT DISTINCT s.submission_id FROM statement_differences d
@@ -354,14 +354,16 @@ WHERE d.bank = $1 AND d.resolved_at IS NULL AND CASE d.kind
            NOT IN (SELECT day, debit_account, booking, name, serial FROM stated) END;
 
 -- name: wake_unfrozen!
--- Lines that were set aside only for what a statement said, and that nothing holds any more: they may travel now.
+-- Lines of a bank that were set aside and that nothing holds any more: they may travel now.
 -- Whoever else waits in the same submission and is still held is set aside again.
-UPDATE submissions s SET due_at = $1::timestamptz, set_aside_at = NULL
-WHERE s.state = 'PLANNED' AND s.set_aside_at IS NOT NULL AND EXISTS (
-    SELECT a.payout_id FROM attempts a JOIN statement_differences d ON d.payout_id = a.payout_id AND d.kind = 'NOT_PAID'
+-- (As held_in_submission, with what a bank has looked up once for all that wait.)
+WITH files AS MATERIALIZED (SELECT f.submission_id FROM files_at_the_bank($1) f)
+UPDATE submissions s SET due_at = $2::timestamptz, set_aside_at = NULL
+WHERE s.bank = $1 AND s.state = 'PLANNED' AND s.set_aside_at IS NOT NULL AND EXISTS (
+    SELECT 1 FROM attempts a
     WHERE a.submission_id = s.submission_id AND a.state IS NULL
-    EXCEPT
-    SELECT h.payout_id FROM held_in_submission(s.submission_id) h);
+      AND NOT EXISTS (SELECT 1 FROM frozen_payouts f WHERE f.payout_id = a.payout_id)
+      AND NOT EXISTS (SELECT 1 FROM moved_lines m JOIN files USING (submission_id) WHERE m.reference = a.reference));
 
 -- name: differences_of_statement
 -- What is open of one day of one account, and what was found by this statement on other days, by kind.
