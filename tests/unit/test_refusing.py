@@ -35,6 +35,7 @@ def test_a_refusal_names_whatever_can_be_read(kind: Kind, body: dict[str, object
     assert (told["topic"], told["reason"], told["detail"]) == (TOPICS[kind], "UNSIGNED", "no signature")
     assert (told["digest"], dt.datetime.fromisoformat(told["refused_at"])) == (hashlib.sha256(raw).hexdigest(), AT)
     assert (record.topic, record.key) == ("refusals", named[0] or told["refusal_id"])
+    assert record.happened_at == AT < record.due_at
 
 
 def test_equal_refusals_have_equal_ids_and_others_have_not() -> None:
