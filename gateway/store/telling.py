@@ -107,7 +107,6 @@ class Telling:
         self._connection = connection
         self._heard = heard
         self._result = result
-        self._frozen: set[int] = set()  # of those that are called back: a statement shows them
 
     async def tell(self, ledger: Ledger, changed: Sequence[Moving]) -> None:
         at = self._heard.at
@@ -127,10 +126,11 @@ class Telling:
                 recalled.append(attempt)
             elif attempt.again_after is not None:
                 again[row["submission_id"], at + attempt.again_after].append(row["reference"])
-        for attempt in await self._call_back(recalled, ledger):
-            receipts[attempt.row["batch_no"]].append(never_made(attempt.row, at))
+        over = await self._call_back(recalled, ledger)
         for attempt in recalled:
-            if attempt.row["payout_id"] in self._frozen:  # its next attempt waits, and is called back when it thaws
+            if attempt.row["payout_id"] in over:
+                receipts[attempt.row["batch_no"]].append(never_made(attempt.row, at))
+            else:  # frozen: its next attempt waits, and is called back when it thaws
                 again[attempt.row["submission_id"], at].append(attempt.row["reference"])
         for batch_no, made in sorted(receipts.items()):
             await stage_receipts(self._connection, ledger.batches[batch_no], made, at)
@@ -139,22 +139,21 @@ class Telling:
         for (submission_id, due_at), burned in sorted(again.items()):
             await self._plan_again(submission_id, burned, due_at)
 
-    async def _call_back(self, recalled: Sequence[Moving], ledger: Ledger) -> list[Moving]:
-        """Cancel those that are not frozen: finance has called them back, and there will be no next attempt."""
+    async def _call_back(self, recalled: Sequence[Moving], ledger: Ledger) -> set[int]:
+        """Cancel those that are not frozen: finance has called them back, and no attempt follows. Their payouts."""
         if not recalled:
-            return []
+            return set()
         payouts = [attempt.row["payout_id"] for attempt in recalled]
-        self._frozen = {row["payout_id"] for row in await self._connection.fetch(sql("frozen_among"), payouts)}
-        over = [attempt for attempt in recalled if attempt.row["payout_id"] not in self._frozen]
-        by_batch: dict[int, list[Moving]] = defaultdict(list)
-        for attempt in over:
-            by_batch[attempt.row["batch_no"]].append(attempt)
+        frozen = {row["payout_id"] for row in await self._connection.fetch(sql("frozen_among"), payouts)}
+        by_batch: dict[int, dict[int, int]] = defaultdict(dict)  # fen by payout
+        for attempt in recalled:
+            if attempt.row["payout_id"] not in frozen:
+                by_batch[attempt.row["batch_no"]][attempt.row["payout_id"]] = attempt.row["amount_fen"]
         for batch_no, lines in sorted(by_batch.items()):
-            keys, amount_fen = [one.row["payout_id"] for one in lines], sum(one.row["amount_fen"] for one in lines)
-            await self._connection.execute(sql("cancel_payouts"), keys, self._heard.at)
-            await self._connection.execute(sql("note_cancelled"), batch_no, amount_fen)
+            await self._connection.execute(sql("cancel_payouts"), list(lines), self._heard.at)
+            await self._connection.execute(sql("note_cancelled"), batch_no, sum(lines.values()))
             ledger.add(batch_no, self._heard.at, "RECALLED", {"lines": len(lines)})
-        return over
+        return set(payouts) - frozen
 
     def _count(self, attempt: Moving, told: Sequence[Receipt]) -> None:
         self._result.settled += sum(1 for receipt in told if receipt.outcome in ("credited", "failed"))
