@@ -270,7 +270,8 @@ def touched(status: str) -> int:
 
 def outage(error: BaseException) -> bool:
     """Whether the database failed, not what was asked of it: everybody fails alike, and nothing was decided."""
-    unfit = isinstance(error, ValueError)  # asyncpg's word for an argument that PostgreSQL cannot store
+    # asyncpg's words for what can never work. (A certificate that does not hold is a ValueError as well.)
+    unfit = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     return isinstance(error, (*_UNWRITABLE, *_GONE)) and not unfit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 from unittest.mock import Mock
 
@@ -135,5 +136,7 @@ def test_an_unfit_argument_is_no_outage() -> None:
     assert outage(gone())
     assert outage(asyncpg.InterfaceError("connection is closed"))
     assert outage(asyncpg.InternalClientError("got result for unknown protocol state 3"))
+    assert outage(ssl.SSLCertVerificationError("certificate verify failed"))
     assert not outage(asyncpg.DataError("invalid input"))
+    assert not outage(asyncpg.exceptions.ClientConfigurationError("invalid DSN"))
     assert not outage(asyncpg.QueryCanceledError("statement timeout"))
