@@ -167,8 +167,8 @@ async def _move_on(connection: Connection, case: Case, ledger: Ledger) -> None:
     """What the bank certainly has nothing of: called back where its list is, in new bytes where these were refused."""
     for key, submission in sorted(case.submissions.items()):
         if submission.state == State.DEFERRED:
-            over = await call_back(connection, ledger, submission.row["batch_no"], key, case.heard.at)
-            if submission.retire is not None and not over:
+            await call_back(connection, ledger, submission.row["batch_no"], key, case.heard.at)
+            if submission.retire is not None:  # where it was called back, no line is left to move
                 await retire_unsent(connection, key, case.heard.at)
         case.stop_for = submission.retire or case.stop_for
 

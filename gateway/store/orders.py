@@ -273,7 +273,7 @@ class _Deciding:
             receipts += [cancelled(r["payout_id"], 1, r["amount_fen"], r["bank_no"], None, self._at) for r in unplanned]
             for submission in await self._connection.fetch(sql("recallable_submissions"), batch_no):
                 key = submission["submission_id"]
-                receipts += await cancel_unsent(self._connection, key, order_no, self._at) or []
+                receipts += await cancel_unsent(self._connection, key, order_no, self._at)
         await self._connection.execute(sql("recall_batch"), batch_no, self._at, order_no)
         await self._connection.execute(sql("cancel_payouts"), [receipt.payout for receipt in receipts], self._at)
         await self._free_money(batch_no, sum(receipt.amount_fen for receipt in receipts))

@@ -21,28 +21,27 @@ def binds(recalled_by: int | None, order_no: int | None) -> bool:
     return recalled_by is not None and (order_no or 0) < recalled_by
 
 
-async def call_back(connection: Connection, ledger: Ledger, batch_no: int, submission_id: int, at: dt.datetime) -> bool:
-    """Cancel what a recall binds of a submission of which the bank has nothing, and tell; whether it bound any line."""
+async def call_back(connection: Connection, ledger: Ledger, batch_no: int, submission_id: int, at: dt.datetime) -> None:
+    """Cancel what a recall binds of a submission of which the bank has nothing, and tell."""
     batch = ledger.batches[batch_no]
     receipts = await cancel_unsent(connection, submission_id, batch["recalled_by"], at)
     if receipts:
         await connection.execute(sql("note_cancelled"), batch_no, sum(receipt.amount_fen for receipt in receipts))
         await stage_receipts(connection, batch, receipts, at)
         ledger.add(batch_no, at, "RECALLED", {"submission": submission_id, "lines": len(receipts)})
-    return receipts is not None
 
 
 async def cancel_unsent(
     connection: Connection, submission_id: int, recalled_by: int | None, at: dt.datetime
-) -> list[Receipt] | None:
+) -> list[Receipt]:
     """Cancel every unspoken line of a submission that the recall binds and nothing holds; their receipts.
 
-    The submission is retired, and its other lines await new bytes. None, and nothing is done, where no line is bound.
+    The submission is retired, and its other lines await new bytes. Nothing is done where no line is bound.
     """
     unsent = await connection.fetch(sql("unsent_attempts"), submission_id)
     bound = [line for line in unsent if binds(recalled_by, line["order_no"])]
     if not bound:
-        return None
+        return []
     lines = [line for line in bound if not line["held"]]
     await connection.execute(sql("void_attempts"), submission_id, [line["reference"] for line in lines], at)
     await connection.execute(sql("cancel_payouts"), [line["payout_id"] for line in lines], at)

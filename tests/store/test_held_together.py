@@ -159,6 +159,18 @@ async def test_an_order_about_a_line_at_the_bank_is_told_so(gateway: Gateway) ->
     assert (await gateway.order("CANCEL", "O-1", 2, 1)).refused is RefusalReason.ALREADY_SENT
 
 
+async def test_a_file_that_never_travelled_shows_nothing_of_its_other_lines(gateway: Gateway) -> None:
+    """One of its lines stands on a statement, whoever put it there: that one waits, and the other is paid."""
+    await gateway.batch([kit.line(number) for number in (1, 2)])
+    await gateway.fund("200.00")
+    await gateway.judge()
+    await gateway.cut_and_render()
+    first, second = await references(gateway)
+    await state(gateway, TODAY, entry(first))
+    assert await travelled(gateway) == 1
+    assert gateway.bank.references() == [second]
+
+
 async def test_another_file_of_the_list_travels(database: str) -> None:
     """What never was in that file has nothing to do with it."""
     async with kit.open_gateway(database, max_lines=1) as gateway:

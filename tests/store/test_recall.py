@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from adapters.contract import Evidence, Proof, Reason, Rendered
+from adapters.contract import Evidence, Proof, Reason
 from tests.store import kit
 from tests.store.kit import Gateway
+from tests.store.test_contradictions import saying
 from tests.store.test_payment import credited, rejected
 from tests.store.test_statements import TODAY, differences, entry, state
 from tests.store.test_statements_hold import later, refuse
@@ -17,24 +18,9 @@ NOT_TAKEN = Evidence(Proof.NOT_TAKEN, reason=Reason.FUNDS_SHORT)
 ABSENT = Evidence(Proof.ABSENT)
 
 
-def saying(said: Evidence, rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
-    return [said]
-
-
-async def recalled_in_doubt(gateway: Gateway, word: Evidence, *stated: str | None, lines: int = 2) -> None:
-    """In doubt; a statement shows ``stated`` (None: the file in one sum); recalled; then the bank has nothing of it."""
-    gateway.bank.submits = kit.hang_up
-    await gateway.pay(lines)
-    gateway.bank.submits = kit.received
-    file = gateway.bank.sent[0].submission
-    await state(
-        gateway,
-        TODAY,
-        *(entry(None, submission=file, amount_fen=lines * 10_000) if one is None else entry(one) for one in stated),
-    )
-    await gateway.order("RECALL", "O-1", None, None)
-    assert await gateway.outcomes() == []
-    gateway.bank.probes = partial(saying, word)
+async def asked(gateway: Gateway, word: Evidence) -> None:
+    """Long after it had settled the bank is asked, and says this of the file."""
+    gateway.bank.probes = partial(saying, [word])
     gateway.clock.forward(hours=2)
     await gateway.verify.probe(gateway.entry)
 
@@ -58,7 +44,12 @@ async def test_what_is_called_back_and_stands_on_a_statement_is_not_called_cance
 ) -> None:
     """Debited, recalled, and then the bank denies it: finance is told of no cancellation, and nobody is paid anew."""
     gateway.bank.submits = kit.hang_up
-    await recalled_in_doubt(gateway, word, None, lines=1)
+    await gateway.pay(1)
+    gateway.bank.submits = kit.received
+    await state(gateway, TODAY, entry(None, submission=gateway.bank.sent[0].submission))
+    await gateway.order("RECALL", "O-1", None, None)
+    assert await gateway.outcomes() == []
+    await asked(gateway, word)
     assert [kind for kind, *_ in await differences(gateway)] == ["NOT_PAID"]
     assert await cancelled(gateway) == []
     assert not await paid_anew(gateway, 1)
@@ -69,9 +60,7 @@ async def test_no_line_is_called_back_of_a_file_that_a_statement_shows_at_the_ba
     gateway.bank.submits = kit.hang_up
     await gateway.pay(2)
     await state(gateway, TODAY, entry(gateway.reference_of(1)))
-    gateway.bank.probes = partial(saying, ABSENT)
-    gateway.clock.forward(hours=2)
-    await gateway.verify.probe(gateway.entry)
+    await asked(gateway, ABSENT)
     await gateway.order("RECALL", "O-1", None, None)
     assert await cancelled(gateway) == []
     await state(gateway, TODAY)
@@ -150,14 +139,15 @@ async def test_a_second_recall_binds_what_was_ordered_after_the_first(gateway: G
     gateway.bank.submits = kit.hang_up
     await later(gateway, hours=1)
     await gateway.order("RECALL", "O-3", None, None)
-    gateway.bank.probes = partial(saying, ABSENT)
-    gateway.clock.forward(hours=2)
-    await gateway.verify.probe(gateway.entry)
+    await asked(gateway, ABSENT)
     assert (await later(gateway, hours=1), await cancelled(gateway)) == (2, [(1, 2)])
 
 
 async def test_a_bank_that_refuses_the_format_of_a_recalled_list_is_paused(gateway: Gateway) -> None:
     """Nothing is left to send of that list; the next one would be refused for the same reason."""
-    await recalled_in_doubt(gateway, Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT))
+    gateway.bank.submits = kit.hang_up
+    await gateway.pay(2)
+    await gateway.order("RECALL", "O-1", None, None)
+    await asked(gateway, Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT))
     assert await cancelled(gateway) == [(1, 1), (2, 1)]
     assert await gateway.store.pauses.paused() == {"rcc_file": "FORMAT"}

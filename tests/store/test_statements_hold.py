@@ -12,6 +12,7 @@ import pytest
 from adapters.contract import Evidence, Proof, Reason
 from gateway.store.engine import Connection
 from gateway.store.limits import Pace, take_submit_turn
+from gateway.store.replan import fresh_submission
 from gateway.store.statements import Reconciled, unpaid_as_stated
 from schemas.v1 import RefusalReason
 from tests.store import kit
@@ -126,6 +127,28 @@ async def test_what_a_statement_shows_before_sending_is_committed_does_not_trave
     monkeypatch.setattr("gateway.store.submissions.take_submit_turn", meanwhile)
     assert await later(gateway) == 1
     assert (await statement[0]).differences == {}
+
+
+async def test_what_thaws_while_it_is_being_set_aside_is_found(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement that lets go of a line waits until that line is where it looks for those that wait."""
+    await not_taken_but_debited(gateway)
+    statement, fresh = list[asyncio.Task[Reconciled]](), fresh_submission
+
+    async def meanwhile(connection: Connection, *arguments: Any, **more: Any) -> int:
+        monkeypatch.undo()
+        second = entry(gateway.reference_of(2))
+        statement.append(asyncio.create_task(stated_by(gateway, "rcc_file", TODAY, second)))
+        async with asyncio.timeout(20):
+            while not await connection.fetchval(_WAITS):
+                await asyncio.sleep(0.01)
+        return await fresh(connection, *arguments, **more)
+
+    monkeypatch.setattr("gateway.store.submissions.fresh_submission", meanwhile)
+    assert await later(gateway) == 1
+    assert (await statement[0]).differences == {}
+    assert await later(gateway, hours=1) == 2
 
 
 async def test_a_line_that_was_held_for_most_of_a_year_travels_when_it_thaws(gateway: Gateway) -> None:

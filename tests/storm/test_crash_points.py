@@ -59,6 +59,7 @@ ELSEWHERE = {
     "store.batches.refuse_overdue/commit": "a list of which a part never comes",
     "store.batches.load_bindings/upsert_bindings": "an operator's command, in a process of its own",
     "store.submissions.set_held_aside/commit": "a contradiction about a payout that waits for its next transmission",
+    "store.submissions.call_back/commit": "a line that was held when its list was recalled, and no more",
     "store.statements.resolve/resolve_differences": "a statement that differs and is explained by a later one",
     "store.statements.resolve/wake_unfrozen": "the same",
     "store.pauses.resume/resume_banks": "an operator's command, in a process of its own",
