@@ -26,7 +26,7 @@ from adapters.sms.contract import PushesReports, SmsProvider
 from adapters.sms.http_batch import PROFILE as HTTP_BATCH
 from adapters.sms.smpp import PROFILE as SMPP
 from gateway import log as logging
-from gateway import metrics, reference
+from gateway import metrics, reference, series
 from gateway.admin import Admin, Limits, Unavailable, UnknownSender
 from gateway.approval import KeyRing, KeyRingFault
 from gateway.banks import Bank, open_banks, settings_of
@@ -169,7 +169,8 @@ class App:
         http = self._config.http
         admin = Admin(self, Limits(body_bytes=http.max_body_bytes))
         await admin.start(http.host, http.port)
-        metrics.declare(self._parts.banks, [reason.value for reason in RefusalReason])
+        provider = self._parts.provider
+        series.declare(self._parts.banks, [] if provider is None else [provider.name])
         log.info("started", host=http.host, port=http.port, scale=self._parts.clock.scale)
         for what in unprotected(self._config, SMS_PROFILES):
             log.warning("channel not protected", reason=what)

@@ -7,21 +7,17 @@ the number of series must not depend on how many people are paid.
 Counters are per process and are added up by Prometheus. Gauges marked *(store)* are read from the database by
 ``watch`` and are the same in every process: rules take their maximum, never their sum.
 
-A counter that an alert watches must exist before its first event, because ``increase()`` cannot see a series being
-born at one. ``declare`` opens those series at zero; ``app`` calls it once with the configured names.
+Every series exists before its first event: ``gateway/series.py`` has the values that each label may take.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-
-from adapters.contract import Proof
 
 REGISTRY = CollectorRegistry()
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,7 +25,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = ("awaiting_funds", "queued", "in_flight", "in_doubt", "conflict", "credited", "failed", "cancelled")
 CLOCKS = ("limit", "target", "feedback", "receipt")
 TOPICS_IN = ("batches", "funding", "orders")
-EFFECTS = ("move", "noop", "conflict", "kept", "unmatched")
 DIFFERENCES = ("UNKNOWN", "AMOUNT", "NOT_PAID", "NOT_RETURNED", "ACCOUNT", "MISSING")
 NO_DEADLINE = math.inf  # what OLDEST_DUE_SECONDS is set to while nothing is open
 NO_REASON = "none"  # the reason label of something that was not refused
@@ -114,7 +109,7 @@ CRASHED_SENDINGS = Counter(
 )
 BANK_CALL_SECONDS = Histogram(
     "payout_bank_call_seconds",
-    "Real seconds of one call to a bank, by call (submit, probe, collect, settle, cancel, ping).",
+    "Real seconds of one call to a bank, by call (submit, probe, collect).",
     ("bank", "call"),
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120),
     registry=REGISTRY,
@@ -314,33 +309,6 @@ READY = Gauge(
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
-
-
-def declare(banks: Iterable[str], refusal_reasons: Iterable[str] = ()) -> None:
-    """Open the series that alerts watch, at zero: an increase from nothing to one is invisible to Prometheus."""
-    for bank in banks:
-        for counter in (CONFLICTS, FEES, UNKNOWN_CODES, CRASHED_SENDINGS, GIVEN_UP):
-            counter.labels(bank=bank)
-        for gauge in (IN_DOUBT_OLDEST_SECONDS, HELD, BANK_PAUSED):
-            gauge.labels(bank=bank).set(0)
-        for kind in DIFFERENCES:
-            STATEMENT_DIFFERENCES.labels(bank=bank, kind=kind).set(0)
-        for outcome in ("accepted", "repeated", "refused"):
-            CALLBACKS.labels(bank=bank, outcome=outcome)
-        for proof in Proof:
-            EVIDENCE.labels(bank=bank, proof=proof.value, effect="unmatched")
-            EVIDENCE.labels(bank=bank, proof=proof.value, effect="conflict")
-        EVIDENCE.labels(bank=bank, proof=Proof.IN_DOUBT.value, effect="unexplained")
-    for reason in refusal_reasons:
-        REFUSALS.labels(reason=reason)
-    for topic in TOPICS_IN:
-        for outcome in ("accepted", "repeated", "refused"):
-            MESSAGES.labels(topic=topic, outcome=outcome)
-    for bucket in BUCKETS:
-        PAYOUTS.labels(bucket=bucket).set(0)
-        AMOUNT_FEN.labels(bucket=bucket).set(0)
-    for clock in CLOCKS:
-        OLDEST_DUE_SECONDS.labels(clock=clock).set(NO_DEADLINE)
 
 
 def exposition() -> bytes:

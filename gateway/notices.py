@@ -77,11 +77,7 @@ class Notifier:
         self._section = section
         self._swept_at = time.monotonic()
         self._unreadable = 0
-        for outcome in ("in_doubt", "unreported"):
-            metrics.NOTICES.labels(provider=provider.name, outcome=outcome)
         if isinstance(provider, PushesReports):
-            metrics.SMS_REPORTS_UNMATCHED.labels(provider=provider.name)
-            metrics.SMS_REPORTS_UNREADABLE.labels(provider=provider.name)
             metrics.SMS_CONNECTED.labels(provider=provider.name).set(0)
 
     async def work(self) -> bool:

@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.metrics",
         "gateway.privacy",
         "gateway.reference",
+        "gateway.series",
         "gateway.sheets",
         "gateway.tables",
         "gateway.vault",

@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from adapters.contract import Proof
 from gateway import metrics
 from tests.house.tree import modules
 
@@ -55,32 +54,10 @@ def test_all_metrics_are_in_the_one_registry() -> None:
         assert f"# HELP {exposed_name(metric)} " in page
 
 
-def test_alerting_series_exist_before_the_first_event() -> None:
-    """``declare`` opens at zero what alerts watch: an increase from nothing to one cannot be seen by Prometheus."""
-    metrics.declare(["bank_of_test"], ["STALE"])
-    value = metrics.REGISTRY.get_sample_value
-    for name in ("conflicts", "fees", "unknown_codes", "crashed_sendings"):
-        assert value(f"payout_{name}_total", {"bank": "bank_of_test"}) == 0
-    assert value("payout_refusals_total", {"reason": "STALE"}) is not None
-    for proof in Proof:
-        labels = {"bank": "bank_of_test", "proof": proof.value, "effect": "unmatched"}
-        assert value("payout_evidence_total", labels) == 0
-    for bucket in metrics.BUCKETS:
-        assert value("payout_payouts", {"bucket": bucket}) is not None
-
-
 def test_no_open_deadline_is_never_due() -> None:
     """While nothing is open the nearest deadline is infinitely far, so that no threshold is crossed."""
     metrics.OLDEST_DUE_SECONDS.labels(clock="limit").set(metrics.NO_DEADLINE)
     assert 'payout_oldest_due_seconds{clock="limit"} +Inf' in metrics.exposition().decode()
-
-
-def test_declaring_twice_changes_nothing() -> None:
-    """``declare`` only opens series; what was counted stays counted."""
-    metrics.declare(["twice"])
-    metrics.CONFLICTS.labels(bank="twice").inc()
-    metrics.declare(["twice"])
-    assert metrics.REGISTRY.get_sample_value("payout_conflicts_total", {"bank": "twice"}) == 1
 
 
 def test_the_eight_buckets_are_the_identity() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -15,9 +16,12 @@ from gateway.approval import KeyRing, Refused, SigningKey
 from gateway.clock import Clock
 from schemas.codec import parse_message
 from schemas.v1 import Kind
+from tests.world import clock
 from tests.world.broker import EmbeddedBroker
+from tests.world.desk import Desk, DeskConfig, ListFile
 from tests.world.desk_decisions import Case, Habits, decide, due_ms
-from tests.world.desk_disk import Journal, Outgoing
+from tests.world.desk_disk import Journal, Outgoing, Signed
+from tests.world.desk_flow import Flow
 from tests.world.desk_hostile import EXPECTED
 from tests.world.desk_list import funding, parts, read_list
 from tests.world.histories import DATA
@@ -95,6 +99,35 @@ def test_what_was_signed_and_not_acknowledged_is_sent_again(tmp_path: Path) -> N
     assert again.unpublished() == [kept]
     assert again.orders == {"O-1"}
     assert again.write(Kind.ORDER, "O-2", "b", b"three", None, 3, 3).number == 3
+
+
+async def test_a_list_that_comes_due_while_another_is_sent_is_sent_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending takes time, and the clock of a run is fast: no list falls between two looks at the clock."""
+    virtual = SimpleNamespace(ms=clock.now_ms())
+    monkeypatch.setattr(clock, "now_ms", lambda: virtual.ms)
+    sent: list[str] = []
+
+    class Slow:
+        async def send(self, topic_of: Mapping[Kind, str], messages: list[Signed]) -> None:
+            virtual.ms += 3_000
+            sent.extend(f"{topic_of[message.kind]} {message.key}" for message in messages)
+
+    key = tmp_path / "key.pem"
+    key.write_bytes(SigningKey.generate("EdDSA").to_pem())
+    header, lists = LIST.with_suffix(".json"), []
+    for batch_id, after_seconds in (("LATER", 5), ("NOW", 0)):
+        own = tmp_path / f"{batch_id}.json"
+        own.write_text(json.dumps({**json.loads(header.read_text()), "batch_id": batch_id}))
+        lists.append(ListFile(str(LIST), str(own), lines=3, after_seconds=after_seconds))
+    named = {"bootstrap": "", "key_file": str(key), "kid": "k", "issuer": HEADER["issuer"]}
+    work = asyncio.create_task(Desk(DeskConfig(str(tmp_path), lists=tuple(lists), **named)).work(cast(Flow, Slow())))
+    async with asyncio.timeout(20):
+        while len(sent) < 4:
+            await asyncio.sleep(0)
+    work.cancel()
+    assert sorted(sent) == ["batches LATER", "batches NOW", "funding LATER", "funding NOW"]
 
 
 @pytest.fixture

@@ -171,8 +171,10 @@ class Desk:
 
     def _due_lists(self) -> Iterator[Signed]:
         """Lists whose time has come, with their money: first the money, or last, in turn."""
+        # Looked at once: what comes due while these are sent is not dropped with them.
+        passed_ms = clock.now_ms() - self._started_ms
         for number, (each, header, items) in enumerate(self._lists):
-            if clock.now_ms() < self._started_ms + each.after_seconds * 1000:
+            if passed_ms < each.after_seconds * 1000:
                 continue
             messages = [(Kind.BATCH, *part) for part in desk_list.parts(header, items, self.config.lines_per_part)]
             messages.insert(0 if number % 2 else len(messages), (Kind.FUNDING, *desk_list.funding(header, items)))
@@ -183,7 +185,7 @@ class Desk:
                 yield from hostile_messages(
                     self.outgoing, self._key, self.config.kid, header, items, self.config.lines_per_part
                 )
-        self._lists = [one for one in self._lists if clock.now_ms() < self._started_ms + one[0].after_seconds * 1000]
+        self._lists = [one for one in self._lists if passed_ms < one[0].after_seconds * 1000]
 
     def _due_orders(self) -> Iterator[Signed]:
         now_ms = clock.now_ms()
