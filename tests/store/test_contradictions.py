@@ -213,6 +213,16 @@ async def test_a_line_that_was_in_process_is_not_absent_in_a_file(gateway: Gatew
     assert await gateway.buckets() == {"credited": 1, "in_doubt": 1}
 
 
+async def test_what_a_bank_said_of_one_line_it_said_of_no_other(gateway: Gateway) -> None:
+    """A file in process as a whole, and "in process" about one line in two: that line alone is affirmed by it."""
+    await gateway.pay(2)
+    await gateway.answer(whole(gateway, "IN_PROCESS"))
+    await gateway.answer({"proof": "IN_PROCESS", "reference": gateway.reference_of(1)})
+    async with gateway.store.engine.connection() as connection:
+        rows = await connection.fetch("SELECT affirmed FROM attempts ORDER BY payout_id")
+    assert [row["affirmed"] for row in rows] == [True, False]
+
+
 @pytest.mark.parametrize("proof", ["RECEIVED", "IN_PROCESS", "CREDITED"])
 async def test_a_bank_that_has_what_it_refused_stops_the_new_file(gateway: Gateway, proof: str) -> None:
     """Refused for its format and retired, then "I have it": its lines do not travel in the new file, restart or not."""

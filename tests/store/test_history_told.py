@@ -13,8 +13,11 @@ from tests.store import kit
 from tests.store.kit import Gateway
 from tests.store.test_again import refuse_for_ever
 from tests.store.test_fencing import claim_to_send, rendered, sending
+from tests.store.test_held_together import references
 from tests.store.test_limits import lower
 from tests.store.test_payment import credited, rejected
+from tests.store.test_statements import TODAY, entry, state
+from tests.store.test_statements_hold import later
 
 Event = tuple[str, dict[str, Any]]
 
@@ -89,6 +92,23 @@ async def test_a_recall_says_how_many_it_took_back(gateway: Gateway) -> None:
     await gateway.judge()
     await gateway.order("RECALL", "O-9", None, None)
     assert (await events(gateway))[-1] == ("RECALLED", {"order": "O-9", "lines": 2})
+
+
+async def test_what_waits_for_a_statement_and_is_called_back_names_its_file(gateway: Gateway) -> None:
+    """Set aside: of which file, and how many lines. Called back when nothing holds them: of which file, how many."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.pay(2)
+    gateway.bank.submits = kit.received
+    shown = [entry(reference) for reference in await references(gateway)]
+    await state(gateway, TODAY, *shown)
+    before = len(await events(gateway))
+    await later(gateway)
+    assert (await events(gateway))[before:] == [("SET_ASIDE", {"submission": 1, "lines": 2})]
+    await gateway.order("RECALL", "O-9", None, None)
+    await state(gateway, TODAY)
+    await later(gateway)
+    told = [body for event, body in await events(gateway) if event == "RECALLED"]
+    assert told == [{"order": "O-9", "lines": 0}, {"submission": 3, "lines": 2}]
 
 
 async def test_a_list_that_does_not_add_up_says_why_it_was_refused(gateway: Gateway) -> None:

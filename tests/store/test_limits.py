@@ -383,3 +383,17 @@ async def test_a_look_counts_what_is_on_the_wire_at_that_bank_alone(gateway: Gat
     assert (await limits.room("rcc_file", pace)).places == 2
     assert (await limits.room("another", pace)).places == 3
     assert (await limits.room("rcc_file", Pace(in_flight=1))).places == 0
+
+
+async def test_a_look_tells_how_long_a_turn_is_away_and_takes_none(database: str) -> None:
+    """What is left of the interval, in milliseconds; nothing once it has passed, however long ago."""
+    pace = Pace(in_flight=9, submit_interval_milliseconds=600_000)
+    async with open_judged(database, 2, max_lines=1, submit_interval_milliseconds=600_000) as gateway:
+        await gateway.cut_and_render()
+        limits = gateway.store.limits
+        assert (await limits.room("rcc_file", pace)).wait_milliseconds == 0
+        assert await gateway.dispatch.send(gateway.entry)
+        for _ in range(2):
+            assert 0 < (await limits.room("rcc_file", pace)).wait_milliseconds <= 600_000
+        await sql(gateway, "UPDATE banks SET next_submit_at = now() - interval '1 day'")
+        assert (await limits.room("rcc_file", pace)).wait_milliseconds == 0

@@ -287,6 +287,21 @@ def test_a_count_that_is_remembered_is_the_count_that_was_made() -> None:
     assert Count.of_json("{}") == Count()
 
 
+def test_a_bank_s_oldest_doubt_is_the_oldest_of_its_rows() -> None:
+    """Whatever the order of the rows; another bank's, and what is not in doubt, count for themselves."""
+    noon = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
+    told = {"bucket": "in_doubt", "payouts": 1, "amount_fen": 100, "late": 0, "late_fen": None, "held": False}
+    rows = [
+        *({**told, "bank": "a", "since": noon + dt.timedelta(hours=n)} for n in (1, 0, 2)),
+        *({**told, "bank": "b", "since": noon - dt.timedelta(hours=n)} for n in (1, 3)),
+        {**told, "bucket": "queued", "bank": "a", "since": noon - dt.timedelta(days=1)},
+        {**told, "bank": "c", "since": None, "held": True},
+    ]
+    count = Count.of_rows(rows)
+    assert count.doubt_since == {"a": noon, "b": noon - dt.timedelta(hours=3)}
+    assert (count.held, count.payouts["in_doubt"]) == ({"c": 1}, 6)
+
+
 async def test_the_final_report_closes_and_each_later_change_is_the_next_revision(gateway: Gateway) -> None:
     """FINAL when nothing is open; after a return and its re-issue the next revisions, each with totals that close."""
     await gateway.batch([kit.line(1), kit.line(2), kit.line(3, amount="1.001")])
