@@ -301,7 +301,8 @@ def main() -> int:
     given = parser.parse_args()
     asked = Questions(given.only or [*modules(), QUERIES], given.count, given.seed, given.workers)
     with contextlib.redirect_stdout(sys.stderr):
-        pytest.main(["-p", "no:cacheprovider", *given.tests], plugins=[asked])
+        # Hundreds of children, and a server's directory for some of their tests: those of green ones are not kept.
+        pytest.main(["-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed", *given.tests], plugins=[asked])
     born = [one for one in asked.verdicts if one.how != "unborn"]
     found = score(((one.mutant.module, one.killed) for one in born), asked.sizes)
     say(
