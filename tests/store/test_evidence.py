@@ -339,6 +339,25 @@ async def test_credit_and_return_in_one_answer_are_both_told(gateway: Gateway) -
     assert kinds == ["ARRIVAL", "CORRECTION"]
 
 
+@pytest.mark.parametrize(
+    ("proof", "said", "reason"),
+    [
+        ("REJECTED", "UNKNOWN", "UNKNOWN"),
+        ("RETURNED", "UNKNOWN", "RETURNED_AFTER_CREDIT"),
+        ("RETURNED", "ACCOUNT_FROZEN", "ACCOUNT_FROZEN"),
+    ],
+)
+async def test_the_books_keep_the_banks_reason_or_the_plainest_there_is(
+    gateway: Gateway, proof: str, said: str, reason: str
+) -> None:
+    """A refusal for an unknown reason stays unknown; of money that came back it is known that it came back."""
+    await gateway.pay(1)
+    word = {**credited(gateway, 1, host_reference="R"), "proof": proof, "reason": said}
+    await gateway.answer(*([credited(gateway, 1)] if proof == "RETURNED" else []), word)
+    (attempt,) = await gateway.store.reads.attempts((1 << 20) + 1)
+    assert (attempt["state"], attempt["reason"]) == (proof, reason)
+
+
 async def test_a_second_booking_is_a_conflict_and_the_first_read_again_is_not(gateway: Gateway) -> None:
     """The same host reference is the same booking; another one is a second payment, and somebody is called."""
     await gateway.pay(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from gateway import metrics
 from gateway.clock import SHANGHAI
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -122,3 +123,14 @@ async def test_what_is_cancelled_or_was_complete_once_presses_nobody(gateway: Ga
     await gateway.watch.count()
     nearest = await gateway.store.reads.nearest_deadlines()
     assert (nearest["limit"] is None, nearest["target"], nearest["feedback"]) == (False, None, None)
+
+
+async def test_a_list_that_waits_for_its_money_is_counted(gateway: Gateway) -> None:
+    """Nothing of it may be planned yet, and still it is on the page: how many, and what they are to have."""
+    await gateway.batch([kit.line(1), kit.line(2)])
+    await gateway.judge()
+    await gateway.watch.count()
+    await gateway.watch.gauges()
+    value = metrics.REGISTRY.get_sample_value
+    assert value("payout_payouts", {"bucket": "awaiting_funds"}) == 2
+    assert value("payout_amount_fen", {"bucket": "awaiting_funds"}) == 20_000

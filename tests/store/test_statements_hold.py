@@ -187,6 +187,9 @@ async def test_a_refused_line_that_is_debited_and_put_back_contradicts_nothing(
     assert await differences(gateway) == []
     assert len(await differences(gateway, resolved=True)) == (0 if same_day else 1)
     assert await gateway.buckets() == {"failed": 1}
+    async with gateway.store.engine.connection() as connection:
+        kept = await connection.fetch("SELECT proof, effect, host_reference FROM evidence WHERE proof = 'RETURNED'")
+    assert [tuple(row) for row in kept] == [("RETURNED", "LATE", "R1")]
     await gateway.order("REISSUE", "O-1", 1, 1)
     assert await later(gateway) == 2
 
