@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -256,6 +257,21 @@ async def test_a_contradiction_about_one_line_forbids_sending_the_others_again(g
     assert await gateway.buckets() == {"conflict": 1, "in_doubt": 1}
 
 
+async def test_bytes_on_the_wire_or_of_somebody_else_are_not_taken_back(gateway: Gateway) -> None:
+    """Only bytes that never travelled are rendered anew: not those being sent, those that were, or another's claim."""
+    await rendered(gateway)
+    claim, take_back = await claim_to_send(gateway), gateway.store.limits.take_back
+    now = gateway.clock.now()
+    with pytest.raises(Fenced):
+        await take_back(replace(claim, fence=claim.fence - 1), now)
+    await sending(gateway, claim)
+    with pytest.raises(Fenced):
+        await take_back(claim, now)
+    assert await state(gateway) == "SENDING"
+    async with gateway.store.engine.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM submissions") == 1
+
+
 async def test_doubt_is_held_four_working_hours_before_the_limit_and_asked_about_on(gateway: Gateway) -> None:
     """The limit is Friday's end; people work until 18:00, so from 14:00 doubt is a person's business."""
     gateway.bank.submits = kit.hang_up
@@ -265,6 +281,8 @@ async def test_doubt_is_held_four_working_hours_before_the_limit_and_asked_about
     gateway.clock.forward(minutes=1)
     assert await gateway.verify.watch_time(gateway.entry)
     assert await state(gateway) == "HELD"
+    async with gateway.store.engine.connection() as connection:
+        assert await connection.fetchval("SELECT event FROM history ORDER BY seq DESC LIMIT 1") == "HELD"
     assert not await gateway.verify.watch_time(gateway.entry)
     count = await gateway.store.reads.count(1)
     assert (count.held, await gateway.buckets()) == ({"rcc_file": 1}, {"in_doubt": 1})
