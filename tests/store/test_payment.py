@@ -259,6 +259,22 @@ async def test_a_name_the_bank_cannot_write_fails_before_sending(gateway: Gatewa
     assert await gateway.outcomes() == [(2, 1, "failed", "NAME_NOT_ENCODABLE")]
 
 
+async def test_a_file_without_such_a_line_travels_again_when_it_was_not_taken(gateway: Gateway) -> None:
+    """What we ourselves said of a line is no word of the bank: the file was busy's victim, and its bytes go again."""
+    gateway.bank.unwritable = {"龘"}
+    gateway.bank.submits = lambda rendered, wire: [Evidence(Proof.NOT_TAKEN, reason=Reason.BANK_BUSY)]
+    await gateway.batch([kit.line(1), kit.line(2, name="龘")])
+    await gateway.fund("200.00")
+    await gateway.judge()
+    await gateway.send()
+    gateway.bank.submits = kit.received
+    gateway.clock.forward(hours=1)
+    await gateway.send()
+    first, second = gateway.bank.sent
+    assert (first.payload, first.references) == (second.payload, second.references)
+    assert await gateway.buckets() == {"in_flight": 1, "failed": 1}
+
+
 async def test_a_format_refusal_pauses_the_bank_and_makes_no_receipt(gateway: Gateway) -> None:
     """NOT_TAKEN for format retires the submission and pauses the bank; after the mend the same references travel."""
     refused = [Evidence(Proof.NOT_TAKEN, reason=Reason.FORMAT, code="F001")]
