@@ -223,6 +223,16 @@ async def test_what_a_bank_said_of_one_line_it_said_of_no_other(gateway: Gateway
     assert [row["affirmed"] for row in rows] == [True, False]
 
 
+@pytest.mark.parametrize("word", [rejected, credited])
+async def test_a_file_with_a_line_the_bank_spoke_of_never_travels_again(gateway: Gateway, word: Any) -> None:
+    """Even if the books called it deferred, by whatever mistake: SENDING itself looks at the lines once more."""
+    await gateway.pay(2)
+    await gateway.answer(word(gateway, 1))
+    async with gateway.store.engine.connection() as connection:
+        await connection.execute("UPDATE submissions SET state = 'DEFERRED', due_at = sent_at")
+    assert await sent_again(gateway) == 1
+
+
 @pytest.mark.parametrize("proof", ["RECEIVED", "IN_PROCESS", "CREDITED"])
 async def test_a_bank_that_has_what_it_refused_stops_the_new_file(gateway: Gateway, proof: str) -> None:
     """Refused for its format and retired, then "I have it": its lines do not travel in the new file, restart or not."""
