@@ -20,6 +20,7 @@ from tests.world.postgres import Server, execute
 
 SLICE = 16
 REPLAYED = "STORM_SEED" in os.environ
+ORDERED_AFTER_ITS_RECALL = 40  # a seed in which that order's attempt is not taken, and the core makes the next one
 SEEDS = [scale.SEED] if REPLAYED else list(range(1, 1 + scale.size(SLICE, 1_000)))
 
 
@@ -70,6 +71,15 @@ def test_the_same_seed_is_the_same_history(simulation: Simulation) -> None:
     one, other = SEEDS[0], SEEDS[0] + 1
     first, second = simulation.play(one).digest, simulation.play(other).digest
     assert simulation.play(one).digest == first != second
+
+
+def test_what_was_ordered_after_a_recall_is_paid_although_its_first_attempt_was_not_taken(
+    simulation: Simulation,
+) -> None:
+    """The later order counts, also for what the core sends again in its name; the recall reaches back only."""
+    outcome = simulation.play(ORDERED_AFTER_ITS_RECALL)
+    assert outcome.faults == []
+    assert min(outcome.fired["LINE_NOT_TAKEN"], outcome.fired["recalled too late"], outcome.reissues) > 0
 
 
 @pytest.mark.parametrize("build", list(BUILDS), ids=[build.__name__ for build in BUILDS])

@@ -40,7 +40,7 @@ class Obedience:
         self._count(story, recall)
         for rail in story.rails:
             attempt = story.attempt_of(rail)
-            over_ms = self._over_ms(story, recall, story.in_force.get(attempt - 1))
+            over_ms = self._over_ms(story, recall, _made_by(story, attempt))
             if any(sent.at_ms > over_ms + ON_ITS_WAY_MS for sent in rail.transmissions):
                 yield f"{story.payout.name}: attempt {attempt} travelled after it had been called back"
 
@@ -69,3 +69,9 @@ class Obedience:
         }
         for what, so in happened.items():
             self.seen[what] = self.seen.get(what, 0) + so
+
+
+def _made_by(story: Story, attempt: int) -> Order | None:
+    """The order that an attempt is from; what was not taken and goes again by itself goes in the same order's name."""
+    earlier = [about for about, order in story.in_force.items() if about < attempt and order.kind == "REISSUE"]
+    return story.in_force[max(earlier)] if earlier else None
