@@ -58,7 +58,7 @@ def declare(banks: Iterable[str], providers: Iterable[str]) -> None:
     configured = {"bank": tuple(banks), "provider": tuple(providers)}
     for metric, values in VALUES.items():
         for chosen in itertools.product(*(known or configured[label] for label, known in values.items())):
-            metric.labels(**dict(zip(values, map(str, chosen), strict=True)))
+            metric.labels(**dict(zip(values, chosen, strict=True)))
     metrics.LINES.labels(outcome="approved", reason=metrics.NO_REASON)
     for bank in configured["bank"]:
         for gauge in (metrics.IN_DOUBT_OLDEST_SECONDS, metrics.HELD, metrics.BANK_PAUSED):

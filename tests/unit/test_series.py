@@ -64,7 +64,11 @@ def test_declaring_twice_changes_nothing() -> None:
 
 def test_a_gateway_without_sms_declares_no_series_of_a_provider() -> None:
     """No provider, no series: nothing is made up that an alert could wait for."""
+    before = shown()
     series.declare(["mute"], [])
+    born = shown() - before
+    assert born
+    assert not any("provider" in dict(labels) for _, labels in born)
     assert not any(("provider", "") in labels for _, labels in shown())
 
 
