@@ -29,6 +29,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from adapters.contract import Evidence, Line, Proof, Reason, Rendered, Submission, proof_of_raising
@@ -258,9 +259,9 @@ class Dispatch:
             return True
         try:
             stale = rendered.rendered_at.date() < self._clock.now().date()
-            if row["transmissions"] == 0 and (stale or bank.is_too_large(rendered)):
+            if row["transmissions"] == row["unsent"] and (stale or bank.is_too_large(rendered)):
                 # Dated for a day that has passed, which a strict bank refuses, or cut for limits that were lowered
-                # since. What has travelled before travels again as it is: the bank's own defence against doing things
+                # since. What may have travelled travels again as it is: the bank's own defence against doing things
                 # twice stands on equal bytes.
                 await self._store.limits.take_back(claim, self._clock.now())
                 return True
@@ -347,8 +348,8 @@ class Dispatch:
             log.warning(
                 "submit raised", bank=bank.name, submission=claim.submission_id, proof=proof.value, exc_info=error
             )
-            return evidence if evidence is not None else [Evidence(proof, code=type(error).__name__)]
-        return evidence
+            evidence = evidence if evidence is not None else [Evidence(proof, code=type(error).__name__)]
+        return _as_the_wire_says(wire, evidence)
 
     async def _hear(
         self, bank: Bank, claim: Claim, transmissions: int, sent_at: dt.datetime, evidence: list[Evidence]
@@ -388,6 +389,13 @@ class Dispatch:
             code=first.code,
             attempt=transmissions,
         )
+
+
+def _as_the_wire_says(wire: Any, evidence: list[Evidence]) -> list[Evidence]:
+    """That no byte had left is the wire's to say, not an adapter's: beyond the point of no return it is doubt."""
+    if wire is None or not wire.crossed:
+        return evidence
+    return [replace(item, proof=Proof.IN_DOUBT) if item.proof is Proof.NOT_SENT else item for item in evidence]
 
 
 def _pace(bank: Bank) -> Pace:

@@ -31,6 +31,7 @@ class Concerned:
     spoken: bool = False  # and says so now for the first time
     due_at: dt.datetime | None = None
     retire: Reason | None = None
+    unsent: int = 0  # 1: of this transmission no byte had left
 
 
 @dataclass(slots=True)

@@ -184,7 +184,7 @@ async def _stated(connection: Connection, case: Case, changed: Sequence[Moving])
 
 async def _write_submissions(connection: Connection, case: Case) -> None:
     moved = [
-        (key, s.state, s.open_lines, s.acknowledged, s.due_at, s.spoken)
+        (key, s.state, s.open_lines, s.acknowledged, s.due_at, s.spoken, s.unsent if s.state == State.DEFERRED else 0)
         for key, s in sorted(case.submissions.items())
         if s.state != s.row["state"] or s.open_lines != s.row["open_lines"] or s.spoken or case.heard.ends_call
     ]
@@ -198,4 +198,5 @@ async def _write_submissions(connection: Connection, case: Case) -> None:
             case.heard.return_horizon_days,
             columns[5],
             case.heard.ask_at,
+            columns[6],
         )

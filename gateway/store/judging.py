@@ -50,6 +50,7 @@ async def apply_whole(connection: Connection, case: Case, item: Evidence, submis
     submission.acknowledged = submission.acknowledged or item.proof in (Proof.RECEIVED, Proof.IN_PROCESS)
     if verdict is State.DEFERRED:
         submission.due_at = case.heard.deferred_until
+        submission.unsent = int(item.proof is Proof.NOT_SENT)
         if item.reason in PAUSING:
             submission.retire = item.reason
     return []

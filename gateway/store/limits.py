@@ -113,15 +113,15 @@ class Limits:
             return fresh
 
     async def take_back(self, claim: Claim, at: dt.datetime) -> None:
-        """Retire rendered bytes that were never sent and that the bank would not take any more.
+        """Retire rendered bytes of which none ever left and that the bank would not take any more.
 
-        Its lines keep their references and are rendered, and then split, anew. Fenced when the claim is lost or the
-        bytes have travelled: those travel again as they are, or not at all.
+        Its lines keep their references and are rendered, and then split, anew. Fenced when the claim is lost or a
+        byte may have left: those bytes travel again as they are, or not at all.
         """
         async with self._engine.transaction() as connection:
             ledger = await Ledger.lock(connection, [claim.batch_no])
             row = await connection.fetchrow(sql("lock_claimed"), claim.submission_id, claim.fence)
-            if row is None or row["state"] != "RENDERED" or row["transmissions"]:
+            if row is None or row["state"] not in ("RENDERED", "DEFERRED") or row["transmissions"] > row["unsent"]:
                 raise Fenced
             fresh = await retire_unsent(connection, claim.submission_id, at)
             ledger.add(claim.batch_no, at, "TAKEN_BACK", {"submission": claim.submission_id, "into": fresh})

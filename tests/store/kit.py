@@ -30,7 +30,7 @@ from gateway.watch import Watch
 from schemas.codec import parse_message
 from schemas.money import sum_as_written
 from schemas.v1 import Kind
-from tests.store.toy import Script, ToyBank, ToyWire, hang_up, received, refuse_connection
+from tests.store.toy import Script, ToyBank, ToyWire, hang_up, received, refuse_connection, short_of_funds
 
 __all__ = [
     "Gateway",
@@ -44,6 +44,7 @@ __all__ = [
     "open_gateway",
     "received",
     "refuse_connection",
+    "short_of_funds",
 ]
 
 DATA = Path(__file__).parents[1] / "data"

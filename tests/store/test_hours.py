@@ -7,6 +7,7 @@ import datetime as dt
 
 import pytest
 
+from adapters.contract import Evidence, Proof, Rendered
 from gateway.clock import SHANGHAI
 from tests.store import kit
 from tests.store.kit import Gateway
@@ -84,7 +85,61 @@ async def test_what_became_due_after_the_cut_off_waits_for_the_next_window(datab
         assert await gateway.buckets() == {"queued": 1}
         set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
         await gateway.dispatch.send(gateway.entry)
+        await gateway.send()  # rendered anew: no byte had left, and it was dated for the day before
+        (sent,) = gateway.bank.sent
+        assert (sent.rendered_at.date(), sent.transmission) == (dt.date(2026, 11, 25), 1)
+
+
+async def test_what_may_have_left_keeps_its_date_and_its_bytes(database: str) -> None:
+    """Refused once at the door and once by the bank's word: of the second transmission bytes were on the wire."""
+    async with open_judged(database, 1, **HOURS) as gateway:
+        gateway.bank.submits = kit.refuse_connection
+        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(15, 0))
+        await gateway.dispatch.send(gateway.entry)
+        gateway.bank.submits = kit.short_of_funds
+        set_clock(gateway, dt.date(2026, 11, 24), dt.time(16, 0))
+        await gateway.dispatch.send(gateway.entry)
+        gateway.bank.submits = kit.received
+        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
+        await gateway.dispatch.send(gateway.entry)
+        first, second = gateway.bank.sent
+        assert (first.payload, first.submission, first.transmission) == (second.payload, second.submission, 2)
+        assert second.rendered_at.date() == dt.date(2026, 11, 24)
+
+
+async def test_an_adapter_s_word_that_nothing_left_is_held_against_the_wire(database: str) -> None:
+    """Beyond the point of no return it is doubt, whatever the adapter says: the bank is asked, nothing goes again."""
+
+    def mistaken(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+        wire.crossed = True
+        return [Evidence(Proof.NOT_SENT)]
+
+    async with open_judged(database, 1, **HOURS) as gateway:
+        gateway.bank.submits = mistaken
+        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(15, 0))
+        await gateway.dispatch.send(gateway.entry)
+        assert await gateway.buckets() == {"in_doubt": 1}
+        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
+        assert not await gateway.dispatch.send(gateway.entry)
         assert len(gateway.bank.sent) == 1
+
+
+async def test_a_muddled_answer_that_nothing_left_and_yet_a_line_is_paid_is_kept(database: str) -> None:
+    """An adapter that says both before the point of no return: what it says of the line is on record."""
+
+    def muddled(rendered: Rendered, wire: kit.ToyWire) -> list[Evidence]:
+        paid = Evidence(Proof.CREDITED, reference=rendered.references[0], amount_fen=10_000)
+        return [Evidence(Proof.NOT_SENT), paid]
+
+    async with open_judged(database, 1, **HOURS) as gateway:
+        gateway.bank.submits = muddled
+        await rendered_at(gateway, dt.date(2026, 11, 24), dt.time(15, 0))
+        await gateway.dispatch.send(gateway.entry)
+        gateway.bank.submits = kit.received
+        set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
+        await gateway.send()
+        assert len(gateway.bank.sent) == 1
+        assert await gateway.buckets() != {"queued": 1}
 
 
 async def test_a_window_that_closes_while_a_turn_is_waited_for_is_closed(database: str) -> None:
@@ -114,4 +169,6 @@ async def test_a_window_that_closes_while_a_lock_is_waited_for_is_closed(databas
         assert await gateway.buckets() == {"queued": 1}
         set_clock(gateway, dt.date(2026, 11, 25), dt.time(9, 0))
         await gateway.dispatch.send(gateway.entry)
-        assert len(gateway.bank.sent) == 1
+        await gateway.send()
+        (sent,) = gateway.bank.sent
+        assert sent.rendered_at.date() == dt.date(2026, 11, 25)

@@ -158,13 +158,34 @@ async def test_limits_lowered_by_a_restart_hold_for_what_was_cut_or_rendered(
 async def test_bytes_that_travelled_before_travel_again_as_they_are(database: str) -> None:
     """A second transmission is the same bytes, also where the limits were lowered meanwhile."""
     async with open_judged(database, 4) as gateway:
-        gateway.bank.submits = kit.refuse_connection
+        gateway.bank.submits = kit.short_of_funds
         await gateway.send()
         lower(gateway, max_lines=2)
         gateway.bank.submits = kit.received
         gateway.clock.forward(hours=1)
         await gateway.send()
-        assert [len(rendered.references) for rendered in gateway.bank.sent] == [4]
+        first, second = gateway.bank.sent
+        assert (len(first.references), first.payload) == (4, second.payload)
+
+
+async def test_bytes_of_which_none_left_are_cut_anew_for_lowered_limits(database: str) -> None:
+    """Nobody answered the door: what was tried in vain is as good as never sent; its lines keep their references."""
+    async with open_judged(database, 4) as gateway:
+        before = await planned_after_a_try_in_vain(gateway)
+        lower(gateway, max_lines=2)
+        gateway.bank.submits = kit.received
+        gateway.clock.forward(hours=1)
+        await gateway.send()
+        await gateway.send()
+        assert [len(rendered.references) for rendered in gateway.bank.sent] == [2, 2]
+        assert sorted(gateway.bank.references()) == sorted(before)
+
+
+async def planned_after_a_try_in_vain(gateway: Gateway) -> list[str]:
+    """The references of a submission that was refused a connection."""
+    gateway.bank.submits = kit.refuse_connection
+    await gateway.send()
+    return await planned(gateway)
 
 
 # --- pace

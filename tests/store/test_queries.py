@@ -34,7 +34,7 @@ async def test_migrating_twice_changes_nothing(empty_database: str) -> None:
     """`gateway migrate` may be repeated: the second run applies nothing and the schema is accepted."""
     first = await engine.Engine.open(empty_database, migrated=False)
     try:
-        assert await first.migrate() == [1, 2, 3, 4, 5, 6, 7]
+        assert await first.migrate() == [1, 2, 3, 4, 5, 6, 7, 8]
         assert await first.migrate() == []
         await first.assert_migrated()
     finally:
@@ -69,7 +69,7 @@ async def test_books_from_before_migration_7_know_what_was_recalled_and_who_wait
         assert await connection.fetch(remembered) == [before]
 
 
-@pytest.mark.parametrize("name", ["0009_gap.sql", "8_short.sql", "0008-dash.sql", "0007_twice.sql"])
+@pytest.mark.parametrize("name", ["0010_gap.sql", "9_short.sql", "0009-dash.sql", "0008_twice.sql"])
 def test_a_migration_that_is_misnamed_or_leaves_a_gap_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_migration_that_is_misnamed_or_leaves_a_gap_is_refused(
     shutil.copytree(engine._MIGRATIONS, kept)
     monkeypatch.setattr(engine, "_MIGRATIONS", kept)
     read = engine.migrations.__wrapped__  # as if for the first time: what was read before is remembered
-    assert [version for version, _, _ in read()] == [1, 2, 3, 4, 5, 6, 7]
+    assert [version for version, _, _ in read()] == [1, 2, 3, 4, 5, 6, 7, 8]
     (kept / name).write_text("SELECT 1;", encoding="utf-8")
     with pytest.raises(ValueError, match="migration"):
         read()

@@ -70,6 +70,8 @@ UNDOING = (
     "UPDATE batches SET planned_line = planned_line - 1",
     "UPDATE payouts SET cancelled_at = NULL WHERE cancelled_at IS NOT NULL",
     "UPDATE submissions SET transmissions = 0 WHERE transmissions > 0",
+    "UPDATE submissions SET unsent = transmissions WHERE transmissions > 0",
+    "UPDATE submissions SET unsent = -1",
     "UPDATE submissions SET state = 'PLANNED' WHERE state = 'RETIRED'",
     "UPDATE submissions SET state = 'RENDERED' WHERE state = 'CLOSED'",
 )

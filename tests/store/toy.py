@@ -61,6 +61,12 @@ def refuse_connection(rendered: Rendered, wire: ToyWire) -> list[Evidence]:
     raise ConnectionRefusedError
 
 
+def short_of_funds(rendered: Rendered, wire: ToyWire) -> list[Evidence]:
+    """The bank looked at the bytes and took nothing: they may travel again."""
+    wire.crossed = True
+    return [Evidence(Proof.NOT_TAKEN, reason=Reason.FUNDS_SHORT)]
+
+
 @dataclass
 class ToyBank:
     """Adapter and bank in one: keeps what it was sent, answers by script."""

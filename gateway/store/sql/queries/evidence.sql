@@ -101,13 +101,14 @@ SET state = u.state, open_lines = u.open_lines,
     acknowledged_at = CASE WHEN u.acknowledged THEN coalesce(s.acknowledged_at, $6) ELSE s.acknowledged_at END,
     acknowledgement_due_at = CASE WHEN u.spoken THEN NULL ELSE s.acknowledgement_due_at END,
     due_at = coalesce(u.due_at, s.due_at),
+    unsent = s.unsent + u.unsent,
     ended_at = CASE WHEN $7 THEN $6 ELSE s.ended_at END,
     watch_until = greatest(s.watch_until, $6 + $8 * interval '1 day'),
     probe_at = CASE WHEN u.state IN ('DEFERRED', 'RETIRED') THEN NULL
                     WHEN u.state = 'CLOSED' AND s.state NOT IN ('DEFERRED', 'SENDING') THEN s.probe_at
                     ELSE coalesce(s.probe_at, $10, $6) END
-FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[])
-     AS u(submission_id, state, open_lines, acknowledged, due_at, spoken)
+FROM unnest($1::bigint[], $2::text[], $3::integer[], $4::boolean[], $5::timestamptz[], $9::boolean[], $11::integer[])
+     AS u(submission_id, state, open_lines, acknowledged, due_at, spoken, unsent)
 WHERE s.submission_id = u.submission_id;
 
 -- name: insert_artefact

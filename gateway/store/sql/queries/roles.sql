@@ -117,7 +117,7 @@ FROM (VALUES
     ('UPDATE', 'fundings', 'batch_no'),
     ('UPDATE', 'payouts', 'beneficiary conflict_at cancelled_at'),
     ('UPDATE', 'submissions', 'reference state lines open_lines sent_lines amount_fen limit_at payload digest
-        remote_name rendered_at hold_at due_at sent_at ended_at transmissions acknowledged_at silent_at probe_at probes
+        remote_name rendered_at hold_at due_at sent_at ended_at transmissions unsent acknowledged_at silent_at probe_at probes
         watch_until lease_owner lease_until fence acknowledgement_due_at set_aside_at'),
     ('UPDATE', 'attempts', 'submission_id live state reason bank_code host_reference post_date artefact settled_at
         credited_at return_host_reference returned_at affirmed'),

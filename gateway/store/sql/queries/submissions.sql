@@ -18,7 +18,7 @@ WHERE submission_id IN (
       AND NOT EXISTS (SELECT 1 FROM banks b WHERE b.bank = $1 AND b.paused_at IS NOT NULL)
     ORDER BY s.limit_at, s.submission_id LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING submission_id, batch_no, bank, reference, payload, digest, remote_name, rendered_at, sent_lines, amount_fen,
-          transmissions, fence, state;
+          transmissions, unsent, fence, state;
 
 -- name: claim_to_probe
 -- Submissions to ask about: not finally answered and due, or closed and inside the return horizon.
@@ -62,7 +62,7 @@ ORDER BY seq;
 
 -- name: lock_claimed
 -- The claimed submission, locked, if the claim still holds.
-SELECT submission_id, batch_no, state, lines, reference, due_at, transmissions FROM submissions
+SELECT submission_id, batch_no, state, lines, reference, due_at, transmissions, unsent FROM submissions
 WHERE submission_id = $1 AND fence = $2 AND lease_until > clock_timestamp() FOR NO KEY UPDATE;
 
 -- name: write_rendering!
