@@ -25,13 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         harden()
-        if given[:1] != [_CHECKS] and _ONLY_TELLS.isdisjoint(given):
+        if given[:1] != [_CHECKS] and not _only_tells(given):
             demand_floors()
         app(args=given, prog_name="gateway")
     except Exception as error:
         for line in explain(error):
             say_error(line)
         sys.exit(1)
+
+
+def _only_tells(given: Sequence[str]) -> bool:
+    """Whether a command line asks for words alone. The same word may be the value of an option, and then it runs."""
+    before, last = given[:-1], given[-1:]
+    return not _ONLY_TELLS.isdisjoint(last) and not any(word.startswith("-") for word in before)
 
 
 if __name__ == "__main__":

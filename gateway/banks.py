@@ -122,7 +122,7 @@ def _unfit_pace(bank: Bank, call_seconds: int) -> list[str]:
 def digest_of(section: BankSection, base: Path) -> bytes:
     """What a bank is configured with, its files and the release of its adapter included.
 
-    Secrets are part of it, so it is slow to compute on purpose: who reads the books cannot try passwords against it.
+    Secrets are part of it, so it is slow to compute on purpose: who reads the books tries few passwords against it.
     """
     settings = settings_of(section.settings, base)
     files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(settings) if path.is_file()]

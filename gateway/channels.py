@@ -14,7 +14,7 @@ from adapters import registry
 from adapters.sms.contract import SmsProfile
 from adapters.wire.clear import hosts_in_the_clear
 from gateway.banks import settings_of
-from gateway.config import Config
+from gateway.config import Config, KafkaSection
 from gateway.dsn import has_password, verifies_server
 
 _GUARD = "set up TLS, or have the line itself guarded"
@@ -23,20 +23,20 @@ _GUARD = "set up TLS, or have the line itself guarded"
 def unprotected(config: Config, sms_profiles: Mapping[str, SmsProfile]) -> list[str]:
     """A line for whatever is in the clear or taken on trust. Sections that do not hold, or are not there at all in
     what `gateway check` could read, are passed over: whoever opens them tells what is wrong with them."""
-    found = [*_kafka(config), *_database(config)]
+    found = [*kafka_in_the_clear(getattr(config, "kafka", None)), *database_on_trust(config)]
+    found += _password_in_the_open(config)
     for place, settings in _settings(config, sms_profiles):
         what = "notices and the login" if place == "sms" else "payments and answers"
         found += [f"{place}: {what} travel unencrypted to {host}; {_GUARD}" for host in hosts_in_the_clear(settings)]
     return found
 
 
-def _kafka(config: Config) -> Iterator[str]:
-    kafka = getattr(config, "kafka", None)
+def kafka_in_the_clear(kafka: KafkaSection | None) -> Iterator[str]:
     if kafka is not None and not kafka.tls and not kafka.on_loopback:
         yield "kafka: signed lists and receipts travel unencrypted; set security_protocol"
 
 
-def _database(config: Config) -> Iterator[str]:
+def database_on_trust(config: Config) -> Iterator[str]:
     if getattr(config, "database", None) is None:
         return
     try:
@@ -45,7 +45,10 @@ def _database(config: Config) -> Iterator[str]:
         verified = True  # a file that cannot be read, or is no DSN, is told by whoever connects
     if not verified:
         yield "database: whose server it is is not checked; add sslmode=verify-full and sslrootcert"
-    if has_password(config.database.dsn):
+
+
+def _password_in_the_open(config: Config) -> Iterator[str]:
+    if getattr(config, "database", None) is not None and has_password(config.database.dsn):
         yield "database.dsn carries a password in the open; put it into a file and name that as dsn_file"
 
 

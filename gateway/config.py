@@ -190,7 +190,7 @@ class Config(Section):
     def _kafka_files(cls, document: Any) -> Any:
         """Kafka's clients are made far from ``base``, so its files are made absolute here."""
         match document:
-            case {"base": Path() as base, "kafka": {**kafka}}:
+            case {"base": Path() as base, "kafka": dict() as kafka}:
                 named = [key for key in KAFKA_FILES if isinstance(kafka.get(key), str)]
                 return {**document, "kafka": {**kafka, **{key: base / str(kafka[key]) for key in named}}}
         return document
@@ -268,8 +268,16 @@ def missing_files(config: Config) -> list[str]:
     return [
         f"{where}: {does_not_exist(relative)}"
         for where, relative in named
-        if relative is not None and not config.path(relative).is_file()
+        if relative is not None and not _is_file(config.path(relative))
     ]
+
+
+def _is_file(path: Path) -> bool:
+    """False also for what cannot be a path: a key that was typed where its file belongs is longer than any name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _position(message: str) -> str:

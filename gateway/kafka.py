@@ -21,7 +21,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, Pr
 from gateway import metrics
 from gateway.approval import signature_header
 from gateway.config import KafkaSection
-from gateway.kafka_security import KafkaRefused, client_arguments, why_refused
+from gateway.kafka_security import KafkaRefused, client_arguments, look_where_it_leads, why_refused
 from gateway.log import get_logger
 from gateway.receipts import PublishInDoubt
 from schemas.codec import Refused
@@ -162,9 +162,14 @@ class Inbox:
         try:
             async with asyncio.timeout(2 * self._section.session_timeout_seconds):
                 await consumer.start()
+            _tell_where_it_leads(self._section, consumer._client.cluster)
         except KafkaError:
             await _stop(consumer)
             await self._say_why()
+            raise
+        except KafkaRefused as refused:
+            await _stop(consumer)
+            self.fault = str(refused)
             raise
         except BaseException:
             await _stop(consumer)
@@ -277,6 +282,7 @@ class Outlet:
             )
             try:
                 await producer.start()
+                _tell_where_it_leads(self._section, producer.client.cluster)
             except BaseException:
                 await _stop(producer)
                 raise
@@ -313,6 +319,11 @@ class Outlet:
     async def stop(self) -> None:
         async with self._lock:
             await self._drop()
+
+
+def _tell_where_it_leads(section: KafkaSection, cluster: Any) -> None:
+    for host in look_where_it_leads(section, cluster.brokers()):
+        log.warning("channel not protected", reason=f"kafka: lists and receipts travel unencrypted to {host}")
 
 
 async def _stop(client: Any) -> None:

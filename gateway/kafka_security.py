@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aiokafka.conn import create_conn
@@ -21,6 +22,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from adapters.wire.clear import beyond_loopback
 from gateway.config import KafkaSection
 from gateway.log import quotable
 
@@ -74,6 +76,21 @@ def _password(section: KafkaSection) -> str:
     if not text:
         raise KafkaRefused("kafka.sasl_password_file is empty")
     return text
+
+
+def look_where_it_leads(section: KafkaSection, brokers: Iterable[Any]) -> tuple[str, ...]:
+    """Hosts beyond this machine to which a broker on this one sends us on, in the clear.
+
+    To be called with what a started client has learned, before any record travels: records go to where the brokers
+    say that they are, whatever ``bootstrap_servers`` names. KafkaRefused for a login without TLS, which the
+    configuration allows on this machine alone.
+    """
+    if section.tls or not section.on_loopback:
+        return ()
+    hosts = beyond_loopback(*sorted({str(broker.host) for broker in brokers}))
+    if hosts and section.sasl:
+        raise KafkaRefused(f"the broker on this machine sends us on to {', '.join(hosts)}: no login there without TLS")
+    return hosts
 
 
 async def why_refused(section: KafkaSection) -> KafkaRefused | None:

@@ -44,5 +44,6 @@ def mutual_tls(files: TlsFiles, alpn: Sequence[str] = ()) -> ssl.SSLContext:
     if alpn:
         context.set_alpn_protocols(list(alpn))
     context.load_verify_locations(cafile=files.ca_file)
-    context.load_cert_chain(files.certificate_file, files.private_key_file)
+    # Without a password given, OpenSSL would ask for one on the terminal: an encrypted key is a fault instead.
+    context.load_cert_chain(files.certificate_file, files.private_key_file, password="")
     return context

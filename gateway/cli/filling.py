@@ -13,12 +13,12 @@ from uuid import UUID
 import typer
 
 from gateway import config as configuration
+from gateway.cli.books import opened_books
 from gateway.cli.calendar_export import calendar_csv, decreed_years
 from gateway.cli.terminal import CommandFailed, ConfigFile, business_clock, say
 from gateway.config import Config
 from gateway.policy import Binding, Refused, judge_binding
 from gateway.sheets import MOST_FAULTS, Sheet
-from gateway.store.store import Store
 from gateway.tables import TableFault
 from gateway.vault import Vault
 from schemas.masked import AccountNumber, IdNumber
@@ -74,13 +74,10 @@ def _demand_sound(sheet: Sheet, vault: Vault, day: dt.date) -> int:
 
 
 async def _load(config: Config, sheet: Sheet, vault: Vault, at: dt.datetime) -> None:
-    store = await Store.open(config)
-    try:
+    async with opened_books(config) as store:
         rows = _sealed(sheet, vault, at.date())
         while chunk := list(islice(rows, _ROWS_A_TRANSACTION)):
             await store.batches.load_bindings(chunk, at)
-    finally:
-        await store.close()
 
 
 def _sealed(sheet: Sheet, vault: Vault, day: dt.date) -> Iterator[tuple[UUID, bytes]]:

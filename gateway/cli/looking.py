@@ -12,6 +12,7 @@ import typer
 
 from adapters.contract import Reason
 from gateway import config as configuration
+from gateway.cli.books import opened_books
 from gateway.cli.printing import clock_fields, deadline, moment, print_fields, print_table, yuan
 from gateway.cli.terminal import CommandFailed, ConfigFile, say
 from gateway.config import Config
@@ -65,11 +66,8 @@ def differences(
 
 def _reading(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     async def read() -> T:
-        store = await Store.open(config)
-        try:
+        async with opened_books(config) as store:
             return await work(store)
-        finally:
-            await store.close()
 
     return asyncio.run(read())
 

@@ -12,6 +12,7 @@ import typer
 
 import gateway
 from gateway import config as configuration
+from gateway.cli.books import opened_books, opened_database
 from gateway.cli.printing import moment
 from gateway.cli.terminal import (
     CommandFailed,
@@ -22,8 +23,7 @@ from gateway.cli.terminal import (
     say,
     say_error,
 )
-from gateway.store.engine import Engine, Row
-from gateway.store.store import Store
+from gateway.store.engine import Row
 
 _DEMO = "tests.world.demo"
 
@@ -71,13 +71,10 @@ def migrate(
 async def _migrate(
     config: configuration.Config, gateway_role: str | None, auditor_role: str | None, sealing_role: str | None
 ) -> list[int]:
-    engine = await Engine.open(config.dsn(), max_connections=2, migrated=False)
-    try:
+    async with opened_database(config) as engine:
         applied = await engine.migrate()
         await engine.grant(gateway_role=gateway_role, auditor_role=auditor_role, sealing_role=sealing_role)
         return applied
-    finally:
-        await engine.close()
 
 
 def resume(
@@ -101,11 +98,8 @@ def resume(
 
 
 async def _resume(config: configuration.Config, banks: list[str]) -> list[Row]:
-    store = await Store.open(config)
-    try:
+    async with opened_books(config) as store:
         return await store.pauses.resume(banks)
-    finally:
-        await store.close()
 
 
 def demo(

@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateway.approval import HEADER_NAME, SigningKey, sign
-from gateway.cli.terminal import CommandFailed, business_clock
+from gateway.cli.terminal import CommandFailed, business_clock, say_error
 from gateway.config import KafkaSection
-from gateway.kafka_security import KafkaRefused, client_arguments, why_refused
+from gateway.kafka_security import KafkaRefused, client_arguments, look_where_it_leads, why_refused
 from schemas.codec import MOST_BYTES
 from schemas.v1 import INBOUND_TOPICS, Kind
 
@@ -63,6 +63,7 @@ async def publish_all(
         except (KafkaError, OSError, TimeoutError) as error:
             why = await why_refused(kafka) or type(error).__name__
             raise CommandFailed(f"no Kafka answers at {kafka.bootstrap_servers} ({why}): nothing was sent") from None
+        _warn_where_it_leads(kafka, producer)
         count = 0
         for record in records:
             topic = kafka.topic_prefix + INBOUND_TOPICS[record.kind].removeprefix(_TOPIC_PREFIX)
@@ -80,6 +81,16 @@ async def publish_all(
         return count
     finally:
         await _stop(producer)
+
+
+def _warn_where_it_leads(kafka: KafkaSection, producer: AIOKafkaProducer) -> None:
+    """Before the first list leaves. CommandFailed where a login would go on to another machine without TLS."""
+    try:
+        hosts = look_where_it_leads(kafka, producer.client.cluster.brokers())
+    except KafkaRefused as refused:
+        raise CommandFailed(f"{refused}; nothing was sent") from None
+    for host in hosts:
+        say_error(f"warning: kafka: the list travels unencrypted to {host}, where the broker sends us on to")
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway import config as configuration
+from gateway.cli.books import opened_books
 from gateway.cli.terminal import CommandFailed, ConfigFile, pointing_to_check, say
 from gateway.config import Config
 from gateway.privacy import Keys, load_keys
@@ -56,16 +57,13 @@ def reseal(
 
 async def _work(config: Config, keys: Keys, *, count: bool) -> Counter[str]:
     """Rows by key, as they are when all is done."""
-    store = await Store.open(config)
-    try:
+    async with opened_books(config) as store:
         if not count:
             await _rounds(store, Vault.of(keys))
         left: Counter[str] = Counter()
         for _, key, rows in await store.resealing.by_key():
             left[key] += rows
         return left
-    finally:
-        await store.close()
 
 
 async def _rounds(store: Store, vault: Vault) -> None:

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 
 from gateway import config as configuration
 from gateway.approval import AUDIENCE, SigningKey
+from gateway.channels import kafka_in_the_clear
+from gateway.cli.books import warn
 from gateway.cli.publisher import Outgoing, publish_all
 from gateway.cli.terminal import CommandFailed, read_secret, say
 from gateway.config import KafkaSection
@@ -83,6 +85,7 @@ class _Channel:
         return cls(kafka, audience or known.gateway.audience, signing_key, kid)
 
     def publish(self, records: Iterator[Outgoing]) -> int:
+        warn(kafka_in_the_clear(self.kafka))
         return asyncio.run(publish_all(records, self.kafka, self.audience, self.key, self.kid))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives import serialization
 
-from adapters.wire.http import AnswerLost, AnswerUnusable, NotReached
+from adapters.wire.http import AnswerLost, AnswerUnusable, NotReached, TlsFiles, client_tls
 from tests.adapters.http_kit import OK, SHORT, RawServer, answered_with, client, post, reset, serving, wire_to
 from tests.adapters.pki_kit import Authority
 
@@ -116,6 +117,18 @@ async def test_refusal_of_our_certificate(
             await post(wire)
         assert wire.crossed is crossed
     assert server.connections == 0  # the bank's program never saw it, in either version
+
+
+def test_an_encrypted_key_is_a_fault_and_no_question_on_the_terminal(tmp_path: Path) -> None:
+    """OpenSSL would ask whoever sits there, and a gateway that nobody sits at would stand still."""
+    authority = Authority(tmp_path, "bank-ca")
+    pem = authority.issue("gateway", client=True)
+    key = serialization.load_pem_private_key(pem.key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"canary-password")
+    pem.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    files = TlsFiles(ca_file=authority.file, certificate_file=pem.certificate, private_key_file=pem.key)
+    with pytest.raises((OSError, ValueError)):
+        client_tls(files)
 
 
 async def test_mutual_tls_carries_the_request(authority: Authority) -> None:

@@ -37,6 +37,7 @@ CARDS = ["6299990000007000023", "6299990000007000031", "6299990000007000049"]
 NAMES = ["测试甲子", "测试乙丑", "测试丙寅"]
 PHONE = "13800138000"
 SECRETS = (*IDS, *CARDS, *NAMES, PHONE)
+ON_TRUST = "warning: database: whose server it is is not checked; add sslmode=verify-full and sslrootcert"
 TITLES = "姓名,身份证号,手机号,银行账号,账户类型,行号,补贴金额(元)\n"
 NEXT_DAY = dt.datetime(2026, 11, 25, 2, 0, tzinfo=dt.UTC)
 STYLE = re.compile(r"\x1b\[[0-9]*m")
@@ -401,3 +402,17 @@ def test_a_file_with_a_fault_loads_nothing(here: Installation, database: str, ro
     assert fault in ran.err
     assert not any(secret in ran.err for secret in SECRETS)
     assert asyncio.run(_kept(database)) == []
+
+
+@pytest.mark.parametrize("command", [("show", "1"), ("failures",), ("migrate",), ("resume", "rcc_file"), ("reseal",)])
+def test_a_database_that_is_taken_on_trust_is_told_by_each_command(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    """Not `run` alone hands a login to whoever answers."""
+    here = install(tmp_path, capsys, monkeypatch)
+    here.write_config(dsn="postgresql://nobody@db.example.invalid/none")
+    ran = here.gateway(*command, "--config", here.config)
+    assert (ran.code, ran.err.splitlines()[0]) == (1, ON_TRUST)

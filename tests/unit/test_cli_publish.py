@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from gateway import kafka_security
 from gateway.approval import KeyRing, SigningKey, signature_header
 from gateway.clock import Clock
 from schemas.codec import parse_message
@@ -18,6 +19,7 @@ from tests.conftest import Kafka
 from tests.unit.cli_kit import HEADER, ISSUER, KID, LIST, Installation, install
 
 TOPIC = {kind: topic.value for kind, topic in INBOUND_TOPICS.items()}
+CLEAR = "kafka: signed lists and receipts travel unencrypted; set security_protocol"
 ORDER = ("--issuer", ISSUER, "--document", "某某财农〔2026〕21号")
 
 
@@ -75,6 +77,24 @@ def test_a_list_is_published_in_signed_parts_with_its_funding(here: Installation
     assert [(part.lines, part.amount) for part in parts] == [(3000, "15808442.85")] * 3
     ((_, funding),) = messages(here, kafka, Kind.FUNDING, 1)
     assert (funding.batch_id, funding.amount) == ("659999-XJ-NY-01-2026-0001", "15733737.55")
+
+
+def test_a_list_in_the_clear_to_another_machine_is_told_before_it_leaves(here: Installation) -> None:
+    """Without a configuration a bootstrap server is spoken to in plain text: whoever types that is warned."""
+    key = ("--key", here.key, "--kid", KID)
+    ran = here.gateway("publish", LIST, "--header", HEADER, *key, "--bootstrap", "kafka.example.invalid:9092")
+    first, *_ = ran.err.splitlines()
+    assert (ran.code, first) == (1, f"warning: {CLEAR}")
+
+
+def test_a_broker_that_sends_us_on_to_another_machine_is_told(
+    here: Installation, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reached through a forwarded port, a broker names where it is, and there the records go."""
+    monkeypatch.setattr(kafka_security, "beyond_loopback", lambda *hosts: hosts)  # as if 127.0.0.1 were elsewhere
+    ran = here.gateway("publish", LIST, "--header", HEADER, *signed_by(here))
+    assert ran.code == 0
+    assert "warning: kafka: the list travels unencrypted to 127.0.0.1" in ran.err
 
 
 def test_publishing_again_sends_the_same_bytes(here: Installation, kafka: Kafka) -> None:

@@ -195,7 +195,9 @@ def test_the_faults_of_all_banks_are_named_together(folder: Path) -> None:
     assert "s3cret" not in "".join(said)
 
 
-@pytest.mark.parametrize("secret", ["hunter2", "postgresql://gateway:s3cret@db/payout", "Qm9v/+9y=", "a b.c#d"])
+@pytest.mark.parametrize(
+    "secret", ["hunter2", "postgresql://gateway:s3cret@db/payout", "Qm9v/+9y=", "a b.c#d", "s3cret" * 100]
+)
 def test_a_secret_in_the_place_of_its_file_is_not_repeated(folder: Path, secret: str) -> None:
     """The setting is named, what stands there is not: it may be the password."""
     dsn = GOOD.replace('dsn = "postgresql://gateway:s3cret@db/payout"', f'dsn_file = "{secret}"')

@@ -92,6 +92,14 @@ def test_check_tells_it_among_the_other_faults(old: Installation) -> None:
     assert "fault: nonsense: " in ran.err
 
 
+@pytest.mark.parametrize("command", ["show -c f -- --version", "publish list.csv --kid --help", "show 1 -c --help"])
+def test_a_word_that_only_looks_like_a_question_opens_no_door(old: Installation, command: str) -> None:
+    """As the value of an option, or behind `--`, it asks for nothing: such a command would run."""
+    ran = old.gateway(*command.split())
+    assert (ran.code, ran.out) == (1, "")
+    assert "is too old" in ran.err
+
+
 @pytest.mark.parametrize("asked", ["--version", "--help", "reseal --help", "adapter new --help"])
 def test_what_it_is_and_does_is_told_all_the_same(old: Installation, asked: str) -> None:
     """Whoever finds out what is installed needs both, and neither opens a door."""

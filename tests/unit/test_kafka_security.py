@@ -9,18 +9,19 @@ import asyncio
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
-from gateway import log
+from gateway import kafka_security, log
 from gateway.approval import SigningKey
 from gateway.cli.publisher import Outgoing, publish_all
 from gateway.cli.terminal import CommandFailed
 from gateway.config import KafkaSection
 from gateway.kafka import Inbox, Outlet
-from gateway.kafka_security import KafkaRefused, client_arguments, why_refused
+from gateway.kafka_security import KafkaRefused, client_arguments, look_where_it_leads, why_refused
 from gateway.receipts import PublishInDoubt
 from schemas.v1 import Kind
 from tests.unit.kafka_secured_kit import PASSWORD, Secured
@@ -112,6 +113,41 @@ async def test_who_is_not_let_in_sends_nothing_loses_nothing_and_is_told_why(sec
     await outlet.publish(0, [("receipts", "key", b"only this")])
     await outlet.stop()
     assert await secured.arrived(topic + "receipts") == [b"only this"]
+
+
+async def test_a_login_without_tls_is_not_followed_to_another_machine(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker on loopback, a forwarded port perhaps, says that it is elsewhere: no record goes there."""
+    monkeypatch.setattr(kafka_security, "beyond_loopback", lambda *hosts: hosts)  # as if it were elsewhere
+    section = secured.scram_alone().model_copy(update={"topic_prefix": "led."})
+    desk = Desk()
+    inbox = Inbox(section, desk.handlers(), desk.refuse)
+    with pytest.raises(KafkaRefused, match="sends us on to"):
+        await inbox.step()
+    assert "no login there without TLS" in inbox.fault
+    with pytest.raises(PublishInDoubt):
+        await Outlet(section).publish(0, [RECORD])
+    monkeypatch.undo()
+    assert await _publish(secured, section, b"only this") == [b"only this"]
+
+
+def test_only_what_is_in_the_clear_is_looked_after() -> None:
+    """Within TLS the name in the certificate decides; beyond loopback the configuration itself is warned of."""
+    elsewhere = [SimpleNamespace(host="kafka-1.example.invalid"), SimpleNamespace(host="127.0.0.1")]
+    near = KafkaSection(bootstrap_servers="localhost:9092")
+    assert look_where_it_leads(near, elsewhere) == ("kafka-1.example.invalid",)
+    assert look_where_it_leads(near, elsewhere[1:]) == ()
+    assert look_where_it_leads(KafkaSection(bootstrap_servers="kafka.example.invalid:9092"), elsewhere) == ()
+    tls = KafkaSection.model_validate({"bootstrap_servers": "localhost:9092", **CA})
+    assert look_where_it_leads(tls, elsewhere) == ()
+
+
+async def _publish(secured: Secured, section: KafkaSection, value: bytes) -> list[bytes]:
+    outlet = Outlet(section)
+    await outlet.publish(0, [("receipts", "key", value)])
+    await outlet.stop()
+    return await secured.arrived(section.topic_prefix + "receipts")
 
 
 async def test_the_commands_publish_the_same_way_and_say_why_they_cannot(secured: Secured) -> None:

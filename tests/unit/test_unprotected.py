@@ -13,7 +13,9 @@ from adapters.contract import TellsPlaintext
 from adapters.wire.clear import beyond_loopback, hosts_in_the_clear, is_loopback, plain_http
 from adapters.wire.tcp import TcpSettings
 from gateway.app import SMS_PROFILES
+from gateway.banks import open_banks
 from gateway.channels import unprotected
+from gateway.config import ConfigError
 from tests.adapters.json_https_kit import Keys
 from tests.adapters.pki_kit import Authority
 from tests.unit.cli_kit import Installation, install
@@ -28,6 +30,7 @@ channel = "YKT01"
 corporation = "65999901"
 mac_key_file = "mac.key"
 debit_accounts = ["6599990000000001"]
+private_line = true
 [banks.bank_b.settings.tcp]
 host = "HOST"
 port = 9001
@@ -227,3 +230,24 @@ def _private_files(made: Installation) -> None:
     key.write_private_key(str(made.directory / "sftp.key"))
     (made.directory / "sftp.key").chmod(0o600)
     (made.directory / "known_hosts").write_bytes(b"[127.0.0.1]:22 " + key.export_public_key())
+
+
+def test_without_tls_a_bank_whose_answers_can_be_forged_needs_a_private_line(folder: Path) -> None:
+    """The MAC covers BODY alone: beyond this machine such a line is refused unless somebody says that it is private."""
+    public = BANK.replace("private_line = true\n", "")
+    for bank in (
+        *(public.replace("HOST", host) for host in ("127.0.0.1", "localhost")),
+        public.replace("HOST", "bank.example.invalid") + TLS,
+        BANK.replace("HOST", "bank.example.invalid"),
+    ):
+        assert faults_of_bank_b(folder, bank) == []
+    (fault,) = faults_of_bank_b(folder, public.replace("HOST", "bank.example.invalid"))
+    assert "make us pay twice" in fault
+    assert "private_line = true" in fault
+
+
+def faults_of_bank_b(folder: Path, section: str) -> list[str]:
+    """Of that bank alone: the other one of the configuration is not finished."""
+    with pytest.raises(ConfigError) as error:
+        open_banks(read(folder, GOOD + section))
+    return [fault for fault in error.value.faults if fault.startswith("banks.bank_b")]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from adapters.wire.tcp import TcpSettings
 from adapters.wire.tls import KeyFile
@@ -25,6 +25,7 @@ class XmlTcpSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tcp: TcpSettings
+    private_line: bool = False  # nobody but the bank and we can write on it: what tcp.tls would see to
     encoding: Literal["gbk", "gb18030"]
     version: str = Field(default="1.0", pattern=r"^[0-9A-Za-z.]{1,8}$")
     channel: str = Field(pattern=r"^[0-9A-Za-z]{1,20}$")
@@ -56,6 +57,16 @@ class XmlTcpSettings(BaseModel):
     collect_interval_milliseconds: int = Field(default=0, ge=0, le=86_400_000)  # between two quiet rounds; 0 = none
     first_statement_days: int = Field(default=7, ge=0, le=366)  # how far back the first collection of all begins
     max_statement_bytes: int = Field(default=64 * _MEBIBYTE, ge=1_024, le=1_024 * _MEBIBYTE)  # of all pages of a day
+
+    @model_validator(mode="after")
+    def _nobody_else_can_write(self) -> Self:
+        """The MAC covers BODY alone: who writes on the line forges "not found" in a head, and we would send again."""
+        if self.tcp.in_the_clear() and not self.private_line:
+            raise ValueError(
+                "without tcp.tls whoever can write on the line can make us pay twice:"
+                " set it, or private_line = true where only the bank and we can write on it"
+            )
+        return self
 
     def mac_key(self) -> bytes:
         """Read the key. ValueError when it is too short to be one; OSError when it cannot be read."""

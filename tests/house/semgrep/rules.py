@@ -57,6 +57,21 @@ def secrets(key_file: Any, digest: Any, log: Any) -> Any:
     raise ValueError(f"{key_file} holds {len(key)} bytes")
 
 
+def secrets_by_any_name(path: Any, self: Any, vault: Any, metric: Any, log: Any) -> Any:
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        # ruleid: secrets-are-never-told
+        raise ValueError(f"{text} is no password")
+    # ruleid: secrets-are-never-told
+    log.warning("cannot log in", reason=self.path(self.database.dsn_file).read_text(encoding="utf-8"))
+    # ruleid: secrets-are-never-told
+    log.info("opened", payload=vault.unseal(path, "payees", 1))
+    # ruleid: secrets-are-never-told
+    metric.labels(key=path.read_bytes().hex()).inc()
+    # ok: secrets-are-never-told
+    return text
+
+
 def secrets_on_a_terminal(password_file: Any) -> None:
     password = password_file.read_text(encoding="utf-8")
     # ruleid: secrets-are-never-told
@@ -134,19 +149,36 @@ async def put_together(connection: Any, table: Any, reference: Any) -> Any:
     await connection.fetchrow("find_payout", reference)
 
 
+async def put_together_before(connection: Any, table: Any) -> Any:
+    # ruleid: sql-is-never-put-together
+    query = f"SELECT 1 FROM {table}"
+    await connection.fetchrow(query)
+    # ruleid: sql-is-never-put-together
+    other = "SELECT 1 FROM " + table
+    return await connection.fetchval(other)
+
+
 def entities(etree: Any, content: Any) -> Any:
     # ruleid: outside-xml-resolves-nothing
     etree.fromstring(content)
     # ruleid: outside-xml-resolves-nothing
     loose = etree.XMLParser(no_network=True)
+    # ruleid: outside-xml-resolves-nothing
+    etree.parse(content)
+    # ruleid: outside-xml-resolves-nothing
+    etree.XML(content)
+    # ruleid: outside-xml-resolves-nothing
+    etree.iterparse(content)
     # ok: outside-xml-resolves-nothing
     strict = etree.XMLParser(resolve_entities=False, no_network=True)
     # ok: outside-xml-resolves-nothing
     return etree.fromstring(content, strict), loose
 
 
-async def redirected(session: Any, url: Any, payload: Any) -> Any:
+async def redirected(session: Any, client: Any, url: Any, payload: Any) -> Any:
     # ruleid: banks-do-not-redirect
     await session.post(url, data=payload)
+    # ruleid: banks-do-not-redirect
+    await client.get(url)
     # ok: banks-do-not-redirect
     await session.request("POST", url, data=payload, allow_redirects=False)
