@@ -25,6 +25,7 @@ from gateway.banks import settings_of
 from gateway.cli.checking import Checked
 from gateway.config import Config
 from tests.house.tree import ROOT, modules
+from tests.world import layout
 
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -359,6 +360,16 @@ def test_compose_waits_for_what_it_needs() -> None:
     needs = {name: how["condition"] for name, how in services()["gateway"]["depends_on"].items()}
     assert needs["migrate"] == needs["topics"] == "service_completed_successfully"
     assert services()["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+
+
+def test_compose_runs_the_gateway_under_a_login_that_can_only_pay() -> None:
+    """The owner migrates and grants; the gateway's configuration names the other login's DSN."""
+    login = layout.LOGINS[1][0]
+    assert services()["migrate"]["command"] == ["migrate", "--config", "/world/owner.toml", "--gateway-role", login]
+    assert services()["gateway"]["command"] == ["run", "--config", "/world/gateway.toml"]
+    assert services()["migrate"]["depends_on"]["roles"]["condition"] == "service_completed_successfully"
+    assert f"/world/{layout.LOGINS[1][1]}" in " ".join(services()["roles"]["command"])
+    assert f"CREATE ROLE {login} LOGIN" in (DEPLOY / "postgres" / "roles.sql").read_text(encoding="utf-8")
 
 
 def test_prometheus_asks_where_the_gateway_is() -> None:

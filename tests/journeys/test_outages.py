@@ -64,13 +64,14 @@ def is_unready_for(world: World, component: str) -> Callable[[], bool]:
 
 
 def comes_to_rest(world: World) -> None:
-    """Everybody is paid, and the independent checker finds nothing."""
+    """Everybody is paid, by a login that can do nothing else, and the independent checker finds nothing."""
     rested = asyncio.run(Run(world, limit_seconds=RUN_SECONDS).to_rest())
     keep_metrics(world)
     world.stop()
     outcome = conclude(world, 0, rested=rested, expected=EXPECTED)
     assert outcome.faults == []
     assert outcome.summary["credited"] == outcome.summary["approved"]
+    assert "may do more than paying needs" not in world.children["gateway"].output.read_text()
 
 
 def test_postgresql_away_in_the_middle_and_at_the_start(world: World) -> None:

@@ -19,7 +19,6 @@ from tests.world import layout
 from tests.world.faults import NO_FAULTS, Faults
 from tests.world.layout_banks import BANKS
 from tests.world.plan import Plan
-from tests.world.postgres import migrate
 from tests.world.processes import ChildError, python_module
 from tests.world.world import READY_SECONDS, World, merged
 
@@ -86,9 +85,6 @@ class Street(World):
         document = tomllib.loads(self.config.read_text())
         del document["sms"]
         self.config.write_text(merged("", document))
-
-    def prepare_database(self) -> None:
-        migrate(self.postgres.create_database("payout"))
 
     def set_gateway(self, module: str, prefix: Sequence[str] = ()) -> None:
         """Which program the next ``start_gateway`` starts, and under what."""

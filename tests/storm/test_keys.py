@@ -209,10 +209,10 @@ def test_a_running_gateway_takes_new_keys_and_its_rows_are_sealed_again_beside_i
             street.publish(dict.fromkeys(street.banks, 50))
             _renew(street, keys, f"k{number}", active=False)
             _renew(street, keys, f"k{number}", active=True)
-            street.command("reseal")
+            street.command("reseal", config=street.sealer)
         street.wait_until("everybody is paid", lambda: street.paid() == 5 * 200, 120)
         street.wait_until("the books know", lambda: _credited(street) == 5 * 200, 60)
-        said = street.command("reseal")
+        said = street.command("reseal", config=street.sealer)
         log = street.children["gateway"].output.read_text()
     assert "no row needs k1, k2, k3, k4, k5" in said
     assert "SealBroken" not in log

@@ -82,6 +82,8 @@ def test_secrets_are_their_owners_alone(tmp_path: Path) -> None:
     lay_out(tmp_path, Addresses())
     for name in (
         "postgres_password",
+        "gateway_password",
+        "owner_dsn",
         "dsn",
         "privacy_keys.json",
         "finance.pem",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,8 @@ import pytest
 
 from tests.world import postgres as embedded
 from tests.world.postgres import SETTINGS, EmbeddedPostgres, ExternalPostgres, Server
+
+ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
 
 
 @pytest.fixture
@@ -93,3 +96,19 @@ def test_an_external_dsn_keeps_its_options() -> None:
     given = ExternalPostgres("postgresql://u:p@h:1/first?sslmode=require")
     assert given.dsn() == "postgresql://u:p@h:1/first?sslmode=require"
     assert given.dsn("other") == "postgresql://u:p@h:1/other?sslmode=require"
+
+
+async def test_the_compose_street_s_gateway_gets_a_login_of_its_own_once(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """The script of the service `roles`, by a real psql: repeated it changes nothing; the file's password works."""
+    own_server.start()
+    owner = own_server.create_database("payout")
+    (tmp_path / "gateway password").write_text("quote'and-more")
+    script = [str(embedded.binaries() / "psql"), owner, "-v", "ON_ERROR_STOP=1", "-f", str(ROLES)]
+    for _ in range(2):
+        subprocess.run([*script, "-v", f"password_file={tmp_path / 'gateway password'}"], check=True)
+    connection = await asyncpg.connect(owner, user="payout_gateway", password="quote'and-more")
+    assert await connection.fetchval("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = user") is False
+    await connection.close()
+    own_server.stop()

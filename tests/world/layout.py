@@ -27,6 +27,8 @@ from tests.world.processes import free_port
 DATA = Path(__file__).resolve().parents[1] / "data"
 HEADER = DATA / "real_name_list" / "farmland_fertility_2026.json"
 KID = "finance-1"
+# Who logs in to the books, with the files of the password and of the DSN: the owner migrates, the gateway pays.
+LOGINS = (("payout", "postgres_password", "owner_dsn"), ("payout_gateway", "gateway_password", "dsn"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +86,17 @@ def lay_out(
 ) -> Path:
     """Write everything below ``directory``; returns the gateway's configuration file."""
     directory.mkdir(parents=True, exist_ok=True)
-    once(directory / "postgres_password", lambda: secrets.token_urlsafe(24))
-    password = quote((directory / "postgres_password").read_text())
-    write(directory / "dsn", f"postgresql://payout:{password}@{at.postgres}/payout\n")
+    for login, password_file, dsn in LOGINS:
+        once(directory / password_file, lambda: secrets.token_urlsafe(24))
+        password = quote((directory / password_file).read_text())
+        write(directory / dsn, f"postgresql://{login}:{password}@{at.postgres}/payout\n")
     once(directory / "privacy_keys.json", fresh_key_file)
     _finance(directory)
     _tables(directory)
     sections = [lay_out_bank(bank, directory, at, programmes.banks.get(bank, {}), seed) for bank in BANKS]
     sections.insert(0, lay_out_sms(directory / "sms", at, programmes.sms, seed, sms_protocol))
-    write(directory / "gateway.toml", "\n".join((_gateway(at), *sections)))
+    for name, dsn in (("gateway.toml", "dsn"), ("owner.toml", "owner_dsn")):
+        write(directory / name, "\n".join((_gateway(at, dsn), *sections)))
     return directory / "gateway.toml"
 
 
@@ -113,11 +117,11 @@ def _tables(directory: Path) -> None:
     write(directory / "calendar.csv", calendar_csv(decreed_years()))
 
 
-def _gateway(at: Addresses) -> str:
-    """The gateway's configuration, with every path relative to it."""
+def _gateway(at: Addresses, dsn: str) -> str:
+    """The gateway's configuration, with every path relative to it; it logs in by the file ``dsn``."""
     return f"""\
 [database]
-dsn_file = "dsn"
+dsn_file = "{dsn}"
 
 [kafka]
 bootstrap_servers = "{at.kafka}"

@@ -26,8 +26,9 @@ from tests.world import layout
 from tests.world.broker import EMBEDDED_LIMITS, Broker, EmbeddedBroker, select_broker
 from tests.world.kept import RECORD
 from tests.world.layout_banks import BANKS
+from tests.world.logins import prepare_books
 from tests.world.plan import Plan
-from tests.world.postgres import EmbeddedPostgres, migrate
+from tests.world.postgres import EmbeddedPostgres
 from tests.world.processes import PROJECT, Child, ChildError, birth, python_module, run_apart
 
 BYTES_IN_FLIGHT = EMBEDDED_LIMITS.bytes_kept * 3 // 4
@@ -44,6 +45,7 @@ class World:
         self.plan = plan
         self.directory = plan.directory
         self.config = plan.directory / "gateway.toml"
+        self.sealer = plan.directory / "sealer.toml"  # the same, with the login that seals
         self.logs = plan.directory / "logs"
         self.environment: dict[str, str] = {}
         self.postgres = EmbeddedPostgres(plan.directory / "postgres", outlives_parent=plan.outlives)
@@ -81,7 +83,7 @@ class World:
         self.postgres.start()
         self.broker.start()
         self._configure()
-        migrate(self.postgres.create_database("payout"))
+        self.prepare_database()
         self.epoch = time.time() + 1  # a second to start in, so that the run begins at the hour it says
         self.environment["GATEWAY_CLOCK"] = f"{self.plan.start}@{self.plan.scale}@{self.epoch}"
         for bank in BANKS:
@@ -99,6 +101,11 @@ class World:
         self.children["desk"].start()
         self.children["desk"].wait_ready(READY_SECONDS)
         self._write_record()
+
+    def prepare_database(self) -> None:
+        prepare_books(self.postgres, self.directory)
+        sealer = merged(self.config.read_text(), {"database": {"dsn_file": "sealer_dsn"}})
+        self.sealer.write_text(sealer)
 
     def _write_record(self) -> None:
         (self.directory / RECORD).write_text(json.dumps(self.addresses(), indent=2) + "\n")
@@ -124,10 +131,10 @@ class World:
     def start_gateway(self) -> None:
         self.children["gateway"].start()
 
-    def command(self, *arguments: str, faults: bool = False) -> str:
+    def command(self, *arguments: str, faults: bool = False, config: Path | None = None) -> str:
         """Run ``gateway ARGUMENTS --config`` to its end; what it said. ChildError if it failed (unless ``faults``)."""
         done = subprocess.run(
-            [*python_module("gateway"), *arguments, "--config", str(self.config)],
+            [*python_module("gateway"), *arguments, "--config", str(config or self.config)],
             capture_output=True,
             text=True,
             check=False,
@@ -160,7 +167,6 @@ class World:
         at = dataclasses.replace(self.ports, kafka=self.broker.bootstrap)
         nothing_wrong = layout.Programmes({}, {})
         layout.lay_out(self.directory, at, nothing_wrong, self.plan.seed, self.plan.sms_protocol)
-        (self.directory / "dsn").write_text(self.postgres.dsn("payout") + "\n")
         for bank in BANKS:
             path = self.directory / bank / "bank.json"
             settings = json.loads(path.read_text())
