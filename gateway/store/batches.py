@@ -367,10 +367,16 @@ class Batches:
             await ledger.write(connection)
         return started
 
-    async def refuse_overdue(self, at: dt.datetime, answer: Callable[[asyncpg.Record], Record]) -> int:
-        """Refuse batches whose parts did not all arrive in time; one PART_MISSING answer each."""
+    async def waiting_for_parts(self) -> dict[int, dt.datetime]:
+        """The batches that are not whole, and until when each was to wait, by the clock that dated its first part."""
+        return {row["batch_no"]: row["parts_due_at"] for row in await self._engine.fetch("waiting_for_parts")}
+
+    async def refuse_overdue(
+        self, batches: Sequence[int], at: dt.datetime, answer: Callable[[asyncpg.Record], Record]
+    ) -> int:
+        """Refuse those of these batches that are still not whole; one PART_MISSING answer each."""
         async with self._engine.transaction() as connection:
-            rows = await connection.fetch(sql("overdue_batches"), at)
+            rows = await connection.fetch(sql("overdue_batches"), batches)
             ledger = await Ledger.lock(connection, [row["batch_no"] for row in rows])
             for row in rows:
                 await connection.execute(sql("refuse_batch"), row["batch_no"])

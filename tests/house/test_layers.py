@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",
+        "gateway.patience",
         "gateway.policy",
         "gateway.reasons",
         "gateway.resident_id",
@@ -79,6 +80,7 @@ PURE = (
     "gateway.policy",
     "gateway.calendar",
     "gateway.names",
+    "gateway.patience",
     "gateway.reasons",
     "gateway.resident_id",
 )

@@ -196,6 +196,19 @@ class Gateway:
             pass
         await self.intake.start_clocks()
 
+    async def watch_parts(self, hours: int) -> bool:
+        """The process looks now and in each of these hours at the lists that wait; whether it gave any up."""
+        given_up = await self.intake.refuse_overdue()
+        for _ in range(hours):
+            self.clock.forward(hours=1)
+            given_up |= await self.intake.refuse_overdue()
+        return given_up
+
+    def restart_intake(self) -> None:
+        """A process that starts now and has seen nothing."""
+        tables, ring = tables_of_tests(), approval(self.key)
+        self.intake = Intake(self.store, ring, tables, self.vault, self.clock, self.config)
+
     async def cut(self) -> None:
         while await self.dispatch.plan():
             pass

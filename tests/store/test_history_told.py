@@ -119,8 +119,7 @@ async def test_a_list_that_does_not_add_up_says_why_it_was_refused(gateway: Gate
     assert [event for event, _ in await events(gateway)] == ["PART", "REFUSED"]
     assert (await events(gateway))[-1] == ("REFUSED", {"reason": "WRONG_TOTALS"})
     await gateway.intake.take_batch(*gateway.signed_parts([kit.line(1), kit.line(2)], "B-2", parts=2)[0])
-    gateway.clock.forward(hours=25)
-    assert await gateway.intake.refuse_overdue()
+    assert await gateway.watch_parts(hours=24)
     assert (await events(gateway, 2))[-1] == ("REFUSED", {"reason": "PART_MISSING"})
 
 

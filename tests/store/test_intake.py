@@ -160,7 +160,8 @@ async def test_a_missing_part_refuses_the_batch_after_a_day_once(gateway: Gatewa
     one, two = gateway.signed_parts([kit.line(1), kit.line(2)], parts=2)
     await gateway.intake.take_batch(*two)
     await gateway.fund("200.00")
-    gateway.clock.forward(hours=23, minutes=59)
+    assert not await gateway.watch_parts(hours=23)
+    gateway.clock.forward(minutes=59)
     assert not await gateway.intake.refuse_overdue()
     gateway.clock.forward(minutes=1)
     assert await gateway.intake.refuse_overdue()
@@ -174,11 +175,35 @@ async def test_a_missing_part_refuses_the_batch_after_a_day_once(gateway: Gatewa
     assert gateway.bank.sent == []
 
 
+async def test_a_part_that_waited_in_kafka_while_nobody_ran_is_taken(gateway: Gateway) -> None:
+    """A gateway that starts after days gives no list up before it has watched for an hour: the part is still taken."""
+    one, two = gateway.signed_parts([kit.line(1), kit.line(2)], parts=2)
+    await gateway.intake.take_batch(*one)
+    gateway.clock.forward(days=9)
+    gateway.restart_intake()
+    assert not await gateway.intake.refuse_overdue()
+    gateway.clock.forward(minutes=59)
+    assert not await gateway.intake.refuse_overdue()
+    assert (await gateway.intake.take_batch(*two)).refused is None
+    assert (await facts(gateway))["state"] == "JUDGING"
+
+
+async def test_restarts_every_few_hours_put_a_refusal_off_by_two_days_and_no_more(gateway: Gateway) -> None:
+    """No process ever watches for a whole day: what is two days overdue is given up all the same, once."""
+    await gateway.intake.take_batch(*gateway.signed_parts([kit.line(1), kit.line(2)], parts=2)[0])
+    for _ in range(23):
+        assert not await gateway.watch_parts(hours=3)
+        gateway.restart_intake()
+    assert not await gateway.watch_parts(hours=2)
+    assert await gateway.watch_parts(hours=1)
+    (refusal,) = await gateway.published("refusals")
+    assert refusal["reason"] == "PART_MISSING"
+
+
 async def test_a_complete_list_is_never_overdue(gateway: Gateway) -> None:
     """A list that waits for its money may wait longer than a day."""
     await gateway.batch([kit.line(1)])
-    gateway.clock.forward(days=9)
-    assert not await gateway.intake.refuse_overdue()
+    assert not await gateway.watch_parts(hours=9 * 24)
     await gateway.fund("100.00")
     await gateway.judge()
     await gateway.send()
@@ -204,6 +229,17 @@ async def test_nobody_approves_in_another_s_name(gateway: Gateway) -> None:
         await gateway.intake.take_batch(raw, signature)
     assert swapped.value.reason is RefusalReason.BAD_SIGNATURE
     assert await gateway.store.reads.find_batches("") == []
+
+
+async def test_what_a_clock_behind_refused_is_taken_when_it_is_right(gateway: Gateway) -> None:
+    """Nothing is kept of a message from the future: the same bytes under the same signature are good later."""
+    part = gateway.signed_parts([kit.line(1)])[0]
+    gateway.clock.forward(minutes=-6)
+    with pytest.raises(Refused) as refused:
+        await gateway.intake.take_batch(*part)
+    assert refused.value.reason is RefusalReason.FROM_THE_FUTURE
+    gateway.clock.forward(minutes=6)
+    assert not (await gateway.intake.take_batch(*part)).repeated
 
 
 # -- money

@@ -21,6 +21,7 @@ import pytest
 from adapters.contract import Evidence, Proof, Rendered
 from gateway.calendar import WorkCalendar
 from gateway.clock import SHANGHAI
+from gateway.patience import Patience
 from gateway.store import engine, submissions
 from gateway.store.engine import sql
 from tests.store import kit
@@ -364,6 +365,57 @@ async def test_no_step_shortens_the_settling_time(gateway: Gateway, steps: tuple
 async def test_a_clock_that_does_not_notice_believes_too_early(gateway: Gateway) -> None:
     """The control: counted on two times of day with a step between them, the wait is over at once."""
     assert await denied_after(gateway, UnawareClock(), HOUR) == {"queued": 1}
+
+
+async def last_part_after(gateway: Gateway, clock: SetClock, restart_hours: int, *steps: dt.timedelta) -> str:
+    """The first of two parts comes; for 23 and a half hours in truth the clock is set, and looked at; the second comes.
+
+    What became of the list. A new process starts every ``restart_hours``.
+    """
+    gateway.clock = clock
+    gateway.restart_intake()
+    one, two = gateway.signed_parts([kit.line(1), kit.line(2)], parts=2)
+    await gateway.intake.take_batch(*one)
+    to_come = list(steps)
+    for half_hours in range(48):
+        if half_hours % (2 * restart_hours) == 2 * restart_hours - 1:
+            object.__setattr__(clock, "since", clock.at)
+            gateway.restart_intake()
+        if half_hours % 5 == 3 and to_come:
+            clock.set_by(to_come.pop(0))
+        await gateway.intake.refuse_overdue()
+        clock.forward(minutes=30 if half_hours < 47 else 0)
+    clock.set_by(-sum(steps, NOTHING))  # right again
+    await gateway.intake.take_batch(*two)
+    return str((await gateway.store.reads.find_batches("1"))[0]["state"])
+
+
+@pytest.mark.parametrize("restart_hours", [100, 3], ids=["one process", "restarts"])
+@pytest.mark.parametrize("steps", [(s,) for s in STEPS] + [(HOUR, -HOUR), (-DAY, DAY), (DAY, DAY)], ids=str)
+async def test_no_step_gives_a_list_up_early(
+    gateway: Gateway, steps: tuple[dt.timedelta, ...], restart_hours: int
+) -> None:
+    """A part that comes within its 24 hours is taken, whatever the clock said meanwhile, and whoever it said it to."""
+    assert await last_part_after(gateway, SetClock(), restart_hours, *steps) == "JUDGING"
+
+
+@pytest.mark.parametrize("restart_hours", [100, 3], ids=["one process", "restarts"])
+@pytest.mark.parametrize("step", [HOUR, DAY], ids=str)
+async def test_a_list_given_up_by_the_time_of_day_is_lost_to_a_step(
+    gateway: Gateway, step: dt.timedelta, restart_hours: int
+) -> None:
+    """The control: a build that only compares two times of day refuses the part of an approved list."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Patience, "look", lambda self, waiting, now, since: [b for b, due in waiting.items() if due <= now]
+        )
+        assert await last_part_after(gateway, SetClock(), restart_hours, step) == "REFUSED"
+
+
+@pytest.mark.parametrize(("clock", "state"), [(SetClock, "JUDGING"), (UnawareClock, "REFUSED")])
+async def test_a_small_step_is_no_time_watched(gateway: Gateway, clock: type[SetClock], state: str) -> None:
+    """Half an hour that somebody set has not passed. The control is a process that does not notice."""
+    assert await last_part_after(gateway, clock(), 100, HOUR / 2) == state
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)

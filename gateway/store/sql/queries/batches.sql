@@ -39,10 +39,15 @@ UPDATE batches SET state = 'JUDGING', list_received_at = least(claimed_list_at, 
 -- Nothing of this batch will ever be paid.
 UPDATE batches SET state = 'REFUSED' WHERE batch_no = $1;
 
+-- name: waiting_for_parts
+-- Batches of which parts are missing, the oldest first: what is not among so many is looked at when they are over.
+SELECT batch_no, parts_due_at FROM batches WHERE state = 'COLLECTING' ORDER BY parts_due_at, batch_no LIMIT 10000;
+
 -- name: overdue_batches
--- Batches whose parts did not all arrive in time.
+-- Those of these batches whose parts have still not all arrived.
 SELECT batch_no, issuer, batch_id, parts FROM batches
-WHERE state = 'COLLECTING' AND parts_due_at <= $1 ORDER BY parts_due_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED;
+WHERE state = 'COLLECTING' AND batch_no = ANY($1::bigint[]) ORDER BY parts_due_at LIMIT 100
+FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: next_to_judge
 -- The oldest batch with parts to judge, locked for one part's work.
