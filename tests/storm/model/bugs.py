@@ -30,6 +30,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def resend_on_timeout(patch: pytest.MonkeyPatch) -> None:
     """Whatever was raised, nothing can have left: the same bytes go again."""
     patch.setattr(dispatch, "proof_of_raising", lambda wire: Proof.NOT_SENT)
+    patch.setattr(dispatch, "_as_the_wire_says", lambda wire, evidence: evidence)  # the second look at the wire
 
 
 def commit_after_the_call(patch: pytest.MonkeyPatch) -> None:
