@@ -21,7 +21,7 @@ from gateway.clock import Clock
 from gateway.config import Config
 from gateway.deadlines import Deadlines
 from gateway.log import get_logger
-from gateway.patience import Patience
+from gateway.overdue import Overdue
 from gateway.policy import DUPLICATE, Approved, Binding, Rules, judge, person_without_account
 from gateway.policy import Refused as Unpaid
 from gateway.reference import Reference
@@ -52,7 +52,7 @@ class Intake:
         self._reference = reference
         self._vault = vault
         self._clock = clock
-        self._patience = Patience(dt.timedelta(hours=config.gateway.parts_wait_hours))
+        self._overdue = Overdue(dt.timedelta(hours=config.gateway.parts_wait_hours))
         self._deadlines = Deadlines(reference.calendar, config)
         self._resting: dict[int, dt.datetime] = {}  # batches whose judging failed, until it is tried again
 
@@ -71,7 +71,7 @@ class Intake:
         return await self._store.batches.keep_part(
             head,
             signed,
-            now + self._patience.wait,
+            now + self._overdue.wait,
             lambda batch_no: self._vault.seal(raw, "batch_parts", batch_no, part.part),
         )
 
@@ -148,10 +148,10 @@ class Intake:
         return bool(started)
 
     async def refuse_overdue(self) -> bool:
-        """Answer batches whose parts never all came with PART_MISSING; ``gateway.patience`` says when."""
+        """Answer batches whose parts never all came with PART_MISSING; ``gateway.overdue`` says when."""
         waiting = await self._store.batches.waiting_for_parts()
         now = self._clock.now()
-        given_up = self._patience.look(waiting, now, self._clock.steady_since)
+        given_up = self._overdue.look(waiting, now, self._clock.steady_since)
         if not given_up:
             return False
         count = await self._store.batches.refuse_overdue(

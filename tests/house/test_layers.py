@@ -51,7 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",
-        "gateway.patience",
+        "gateway.overdue",
         "gateway.policy",
         "gateway.reasons",
         "gateway.resident_id",
@@ -80,7 +80,7 @@ PURE = (
     "gateway.policy",
     "gateway.calendar",
     "gateway.names",
-    "gateway.patience",
+    "gateway.overdue",
     "gateway.reasons",
     "gateway.resident_id",
 )

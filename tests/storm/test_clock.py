@@ -21,7 +21,7 @@ import pytest
 from adapters.contract import Evidence, Proof, Rendered
 from gateway.calendar import WorkCalendar
 from gateway.clock import SHANGHAI
-from gateway.patience import Patience
+from gateway.overdue import Overdue
 from gateway.store import engine, submissions
 from gateway.store.engine import sql
 from tests.store import kit
@@ -407,7 +407,7 @@ async def test_a_list_given_up_by_the_time_of_day_is_lost_to_a_step(
     """The control: a build that only compares two times of day refuses the part of an approved list."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Patience, "look", lambda self, waiting, now, since: [b for b, due in waiting.items() if due <= now]
+            Overdue, "look", lambda self, waiting, now, since: [b for b, due in waiting.items() if due <= now]
         )
         assert await last_part_after(gateway, SetClock(), restart_hours, step) == "REFUSED"
 

@@ -30,7 +30,7 @@ MOST_WRONG = dt.timedelta(days=2)
 
 
 @dataclass(slots=True)
-class Patience:
+class Overdue:
     """What one process has seen of the lists that wait for parts; ``wait`` is how long they may."""
 
     wait: dt.timedelta
