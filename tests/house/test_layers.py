@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "gateway.loop",
         "gateway.names",
         "gateway.pacing",
+        "gateway.patience",
         "gateway.policy",
         "gateway.reasons",
         "gateway.resident_id",
