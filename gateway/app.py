@@ -360,13 +360,13 @@ class App:
         """Finish what is on the wire within the time, then leave: whatever was cut off is found again by its state."""
         log.info("stopping")
         outlet.hasten()
+        if self._inbox is not None:
+            self._inbox.hasten()
         late = await self._loop.stop(self._config.timing.shutdown_seconds)
         if late:
             log.warning("steps cut off", count=len(late))
         await admin.stop()
-        await outlet.stop()
-        if self._inbox is not None:
-            await self._inbox.stop()
+        await asyncio.gather(outlet.stop(), *(() if self._inbox is None else (self._inbox.stop(),)))
         for bank in self._parts.banks.values():
             await _within(2, bank.transport.close())
         if self._parts.provider is not None:

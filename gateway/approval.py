@@ -58,8 +58,16 @@ HEADER_NAME: Final = "jws"  # of the Kafka record
 MOST_HEADER_BYTES: Final = 4_096
 LONGEST_AHEAD: Final = dt.timedelta(minutes=5)
 GREATEST_AGE: Final = dt.timedelta(days=30)
-# The signature fits, but time has passed over it. Bytes that were accepted before that are a repeat, not a refusal.
-LAPSED: Final = frozenset({RefusalReason.STALE, RefusalReason.KEY_REVOKED, RefusalReason.KEY_NOT_VALID})
+# The signature fits, but time has passed over it, or the clock was set back behind it. Bytes that were accepted before
+# that are a repeat, not a refusal.
+LAPSED: Final = frozenset(
+    {
+        RefusalReason.STALE,
+        RefusalReason.FROM_THE_FUTURE,
+        RefusalReason.KEY_REVOKED,
+        RefusalReason.KEY_NOT_VALID,
+    }
+)
 TYP: Final[Mapping[Kind, str]] = {
     Kind.BATCH: "payout-batch-part+jws",
     Kind.FUNDING: "payout-funding+jws",

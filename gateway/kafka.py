@@ -23,6 +23,7 @@ from gateway.approval import signature_header
 from gateway.config import KafkaSection
 from gateway.kafka_security import KafkaRefused, client_arguments, look_where_it_leads, why_refused
 from gateway.log import get_logger
+from gateway.patience import Patience
 from gateway.receipts import PublishInDoubt
 from schemas.codec import Refused
 from schemas.v1 import Kind, RefusalReason
@@ -33,7 +34,11 @@ Take = Callable[[bytes, bytes | None], Awaitable[Any]]
 Refuse = Callable[[Kind, bytes, RefusalReason, str], Awaitable[None]]
 TOPICS: Final = {"batches": Kind.BATCH, "funding": Kind.FUNDING, "orders": Kind.ORDER}
 _STOP_SECONDS: Final = 3
-_HASTY_SECONDS: Final = 4  # with the stopping of the client, well within the ten that a supervisor grants
+# What a process that is about to end waits for Kafka, all calls together; since when farewells are brief as well. Of
+# those three can follow on each other, which leaves some of the ten seconds that are promised to everything else.
+_HASTY_SECONDS: Final = 4
+_FAREWELL_SECONDS: Final = 5
+_BRIEFLY_SECONDS: Final = 1  # enough for a broker that answers
 _POLL_MILLISECONDS: Final = 200
 _RECORDS_AT_ONCE: Final = 100
 _FETCH_FACTOR: Final = 4  # room for a few of the largest records in one fetch
@@ -52,6 +57,7 @@ class Inbox:
         self._busy = False
         self.fault = "not connected"  # why there is no consumer
         self._renew = False
+        self._calls, self._farewells = Patience(), Patience()
 
     @property
     def ready(self) -> bool:
@@ -135,7 +141,7 @@ class Inbox:
     async def _commit(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
         """Always with explicit offsets. After a rebalance the commit fails; the next owner repeats, a no-op."""
         try:
-            async with asyncio.timeout(self._section.publish_timeout_seconds):
+            async with self._calls.within(self._section.publish_timeout_seconds):
                 await consumer.commit({partition: offset})
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.warning("offset not committed", topic=partition.topic, exc_info=error)
@@ -160,19 +166,19 @@ class Inbox:
             retry_backoff_ms=250,
         )
         try:
-            async with asyncio.timeout(2 * self._section.session_timeout_seconds):
+            async with self._calls.within(2 * self._section.session_timeout_seconds):
                 await consumer.start()
             _tell_where_it_leads(self._section, consumer._client.cluster)
         except KafkaError:
-            await _stop(consumer)
+            await _stop(consumer.stop, self._farewells)
             await self._say_why()
             raise
         except KafkaRefused as refused:
-            await _stop(consumer)
+            await _stop(consumer.stop, self._farewells)
             self.fault = str(refused)
             raise
         except BaseException:
-            await _stop(consumer)
+            await _stop(consumer.stop, self._farewells)
             raise
         self._consumer, self.fault = consumer, ""
         self._progress_at = time.monotonic()
@@ -180,6 +186,8 @@ class Inbox:
 
     async def _say_why(self) -> None:
         """KafkaRefused with the reason, where one is to be had."""
+        if self._calls.over:
+            return
         refused = await why_refused(self._section)
         if refused is not None:
             self.fault = str(refused)
@@ -195,7 +203,7 @@ class Inbox:
         if consumer is None:
             return 0
         try:
-            async with asyncio.timeout(self._section.publish_timeout_seconds):
+            async with self._calls.within(self._section.publish_timeout_seconds):
                 assigned = list(consumer.assignment())
                 ends = await consumer.end_offsets(assigned) if assigned else {}
                 positions = {partition: await consumer.position(partition) for partition in assigned}
@@ -222,7 +230,12 @@ class Inbox:
         consumer, self._consumer = self._consumer, None
         self.fault = "not connected"
         if consumer is not None:
-            await _stop(consumer)
+            await _stop(consumer.stop, self._farewells)
+
+    def hasten(self) -> None:
+        """The process is about to end: what is not answered in a few seconds more is left. An offset that was not
+        committed is read again, and what comes twice is a no-op."""
+        _hasten(self._calls, self._farewells)
 
     async def stop(self) -> None:
         await self._drop()
@@ -236,17 +249,18 @@ class Outlet:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._renew = False
-        self._limit: asyncio.Timeout | None = None  # of the publish in progress
-        self._hasty = False
+        self._calls, self._farewells = Patience(), Patience()
 
     async def publish(self, lane: int, records: Sequence[tuple[str, str, bytes]]) -> None:
         """Publish (topic, key, value) in order and wait for every acknowledgement; PublishInDoubt otherwise."""
         async with self._lock:
+            if self._calls.over:  # nothing is begun that could not be waited for
+                raise PublishInDoubt(f"lane {lane}: the process ends")
             if self._renew:
                 self._renew = False
                 await self._drop()
             try:
-                async with asyncio.timeout(self._patience()) as self._limit:
+                async with self._calls.within(self._section.publish_timeout_seconds):
                     producer = await self._connected()
                     futures = [
                         await producer.send(self._section.topic_prefix + topic, value=value, key=key.encode())
@@ -257,18 +271,9 @@ class Outlet:
                 await self._abandon()
                 raise PublishInDoubt(f"lane {lane}: {type(error).__name__}") from None
 
-    def _patience(self) -> int:
-        longest = self._section.publish_timeout_seconds
-        return min(longest, _HASTY_SECONDS) if self._hasty else longest
-
     def hasten(self) -> None:
-        """The process is about to end: a publish that is not acknowledged in a few seconds more is in doubt."""
-        self._hasty = True
-        soon = asyncio.get_running_loop().time() + _HASTY_SECONDS
-        if self._limit is not None and not self._limit.expired() and self._lock.locked():
-            when = self._limit.when()
-            with contextlib.suppress(RuntimeError):  # it has ended, or ends in this moment
-                self._limit.reschedule(soon if when is None else min(when, soon))
+        """The process is about to end: what is not acknowledged in a few seconds more, of all lanes, is in doubt."""
+        _hasten(self._calls, self._farewells)
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -284,7 +289,7 @@ class Outlet:
                 await producer.start()
                 _tell_where_it_leads(self._section, producer.client.cluster)
             except BaseException:
-                await _stop(producer)
+                await _stop(producer.stop, self._farewells)
                 raise
             self._producer = producer
         return self._producer
@@ -292,7 +297,7 @@ class Outlet:
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await _stop(producer.stop, self._farewells)
 
     async def _abandon(self) -> None:
         """Leave a producer whose records are in doubt, without its last words.
@@ -308,9 +313,10 @@ class Outlet:
         if sender is not None:
             sender.cancel()
         producer._message_accumulator.fail_all(ProducerClosed())
-        with contextlib.suppress(Exception):
-            await producer.client.close()
-        await _stop(producer)
+        await _stop(
+            producer.client.close, self._farewells
+        )  # what fails its requests, so that nobody waits for an answer
+        await _stop(producer.stop, self._farewells)
 
     def renew(self) -> None:
         """Connect anew for the next publish, with the secrets as they stand in their files then."""
@@ -326,11 +332,16 @@ def _tell_where_it_leads(section: KafkaSection, cluster: Any) -> None:
         log.warning("channel not protected", reason=f"kafka: lists and receipts travel unencrypted to {host}")
 
 
-async def _stop(client: Any) -> None:
+def _hasten(calls: Patience, farewells: Patience) -> None:
+    calls.hasten(_HASTY_SECONDS)
+    farewells.hasten(_FAREWELL_SECONDS)
+
+
+async def _stop(stop: Callable[[], Awaitable[None]], farewells: Patience) -> None:
     """Stop a client, or leave it: what it had is in the database."""
     try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await client.stop()
+        async with asyncio.timeout(max(_BRIEFLY_SECONDS, farewells.left(_STOP_SECONDS))):
+            await stop()
     except asyncio.CancelledError:
         # With the broker away the client raises the cancellation of its own inner tasks; only ours is obeyed.
         task = asyncio.current_task()

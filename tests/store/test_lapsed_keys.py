@@ -1,4 +1,4 @@
-"""Keys that are over: what they approved in their time stays a repeat, and they approve nothing new."""
+"""Keys that are over, clocks set back: what was approved in its time stays a repeat, and nothing new is approved."""
 
 from __future__ import annotations
 
@@ -38,12 +38,16 @@ async def lapsed(gateway: Gateway, **entry: str) -> Intake:
         ({"revoked_at": "2026-11-24T11:00:00+08:00"}, RefusalReason.KEY_REVOKED),
         ({"not_after": "2026-11-24T09:00:00+08:00"}, RefusalReason.KEY_NOT_VALID),
         ({}, RefusalReason.STALE),
+        ({}, RefusalReason.FROM_THE_FUTURE),
     ],
 )
-async def test_what_was_accepted_stays_a_repeat_when_its_key_is_over(
+async def test_what_was_accepted_stays_a_repeat_when_its_key_is_over_or_the_clock_behind_it(
     gateway: Gateway, entry: dict[str, str], reason: RefusalReason
 ) -> None:
-    """Identical bytes are a no-op for ever; anything new under that key, even one byte, is refused."""
+    """Identical bytes are a no-op for ever; anything new under that key, or by that clock, even one byte, is refused.
+
+    A record is read again when its offset was not committed, and somebody may have set the clock meanwhile.
+    """
     part, unseen = gateway.signed_parts([kit.line(1)])[0], gateway.signed_parts([kit.line(2)])[0]
     funding = {
         "schema": "payout.funding/v1",
@@ -71,7 +75,7 @@ async def test_what_was_accepted_stays_a_repeat_when_its_key_is_over(
     await gateway.intake.take_funding(*money)
     await gateway.judge()
     await gateway.failures.take_order(*cancel)
-    gateway.clock.forward(days=31)
+    gateway.clock.forward(days=-1 if reason is RefusalReason.FROM_THE_FUTURE else 31)
     intake = await lapsed(gateway, **entry) if entry else gateway.intake
     if reason is RefusalReason.KEY_NOT_VALID:
         gateway.clock.forward(days=-30)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TypeVar
 
+T = TypeVar("T")
 FULL = os.environ.get("STORM") == "1"
 SEED = int(os.environ.get("STORM_SEED", "20261125"))
 
 
-def size(slice_: int, whole: int) -> int:
+def size(slice_: T, whole: T) -> T:
     """The slice in every run of the tests, the whole where `make storm-row` asks for it."""
     return whole if FULL else slice_
 

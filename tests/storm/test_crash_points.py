@@ -6,6 +6,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,21 @@ def test_what_is_not_swept_still_exists() -> None:
     assert set(ELSEWHERE) <= {site.name for site in weave.all_sites()}
 
 
+def test_a_second_death_begins_the_recovery_anew_and_not_the_outage() -> None:
+    """The bound is from a death to the readiness of the life that lives; what finance waited is told beside it."""
+    diary: list[dict[str, Any]] = [
+        {"at": 10.0, "died": "a:before", "bank": "-", "order": "first"},
+        {"at": 14.0, "died": "b:before", "bank": "-", "order": "second"},
+        {"at": 17.0, "ready": True},
+        {"at": 30.0, "died": "c:before", "bank": "-", "order": "first"},
+        {"at": 32.0, "ready": True},
+        {"at": 33.0, "died": "d:before", "bank": "-", "order": "second"},
+    ]
+    swept = Swept(True, (), {}, diary)
+    assert swept.recovery_seconds == [3.0, 2.0]
+    assert swept.outage_seconds == [7.0, 2.0]
+
+
 def test_the_gateway_that_ships_has_no_points() -> None:
     """Compiled away: no module of the gateway names a point or this package."""
     for module in weave.woven_modules():
@@ -211,6 +227,7 @@ def test_a_gateway_that_ends_everywhere_pays_once(
         again=len(played[0].cells("second")),
         profiles=len(BANKS),
         recovery_max_seconds=round(recovery[-1], 1),
+        outage_max_seconds=round(max(seconds for one in played for seconds in one.outage_seconds), 1),
         counters=[one.counters for one in played],
     )
     assert [fault for one in played for fault in one.faults] == []

@@ -51,8 +51,13 @@ def test_every_proof_names_a_fault_that_a_bank_of_the_cell_can_have() -> None:
         ("accept_then_hang", 0, {"timeout_after_accept": 3}, False),
         ("accept_then_hang", 0, {"timeout_after_accept": 2}, True),
         ("truncated_results", 0, {"result_truncated": 9, "short_answer": 9, "query_short": 0}, True),
-        ("clock_jump", 0, {"not_found_until_settled": 9}, True),
-        ("clock_jump", 9, {"not_found_until_settled": 0}, True),
+        ("clock_jump", 6, {"not_found_until_settled": 9, "forwards": 3, "backwards": 3}, False),
+        ("clock_jump", 0, {"not_found_until_settled": 9, "forwards": 0, "backwards": 0}, True),
+        ("clock_jump", 9, {"not_found_until_settled": 0, "forwards": 5, "backwards": 4}, True),
+        ("clock_jump", 9, {"not_found_until_settled": 9, "forwards": 9, "backwards": 0}, True),
+        ("clock_jump", 9, {"not_found_until_settled": 9, "forwards": 7, "backwards": 2}, True),
+        ("clock_jump", 9, {"not_found_until_settled": 9, "forwards": 2, "backwards": 7}, True),
+        ("clock_jump", 9, {"not_found_until_settled": 2, "forwards": 5, "backwards": 4}, True),
         ("zombie", 2, {}, True),
         ("disk_full", 2, {}, True),
     ],
@@ -179,4 +184,4 @@ def test_a_bent_clock_is_read_by_the_process_and_says_so(tmp_path: Path) -> None
     )
     assert done.stdout.split() == ["7200.0", "7200.0", "0.0"]
     assert (tmp_path / "clock.read").read_text().split() == ["7200", "0"]
-    assert jumps_read(tmp_path / "clock.read") == 1
+    assert jumps_read(tmp_path / "clock.read") == {"forwards": 1}

@@ -8,7 +8,10 @@ import hashlib
 import json
 import secrets
 import signal
+import time
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +25,21 @@ from gateway.store.engine import Engine
 from gateway.store.outbox import Record, batch_key, stage
 from tests.conftest import Kafka
 from tests.store import kit
+from tests.storm.relay.gateway import configured, until_ready
 from tests.storm.relay.topic import PATIENCE, RelayProcess, relay_process, whole_topic
 from tests.storm.scale import FULL, figure, size
+from tests.world.kafka_jvm import JvmBroker
+from tests.world.processes import Child, python_module
 
 ROUNDS = size(1, 20)
 RECEIPTS_OF_A_ROUND = 8
 DOWN_SECONDS = size(3, 10)
 STOP_WITHIN_SECONDS = 10
 MARKS_FIRST = "marked_before_sent"
+# How long the broker is away, or hangs, before the gateway is asked to end: in the first publish, between two of them,
+# in a look at the lag, when the client has given the broker up.
+MOMENTS = {"hangs": size((1.0,), (0.3, 1.0, 3.0, 9.0, 17.0, 25.0)), "goes away": size((1.0,), (0.3, 3.0, 9.0, 17.0))}
+GIVES_EACH_CALL_ITS_TIME = "tests.storm.broken.gives_each_call_its_time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +64,18 @@ async def end_attempts(dsn: str, first: int) -> None:
 
 
 async def until_nothing_waits(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
     async with asyncio.timeout(PATIENCE):
-        while await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"):
+        while await waiting(dsn):
             await asyncio.sleep(0.05)
-    await connection.close()
+
+
+async def waiting(dsn: str) -> int:
+    """How many receipts have not been acknowledged, by the books."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
+    finally:
+        await connection.close()
 
 
 async def until_it_died(relay: RelayProcess, build: str) -> None:
@@ -157,6 +174,82 @@ async def test_a_relay_that_marks_or_renders_at_the_wrong_time_is_caught(
     heard, _, _ = await storm(database, kafka, tmp_path, build)
     figure("R10", control=build, missing=heard.missing, altered=heard.altered)
     assert (heard.missing if build == MARKS_FIRST else heard.altered) > 0
+
+
+def demand_that_it_can_be_struck(kafka: Kafka, fault: str) -> None:
+    demand_a_broker_of_ours(kafka)
+    if fault == "hangs" and not isinstance(kafka.broker, JvmBroker):
+        pytest.skip("only a process of ours can be made to stand still")
+    if fault == "goes away" and not FULL and isinstance(kafka.broker, JvmBroker):
+        pytest.skip("half a minute until it is back: make storm-row ROW=receipt_in_doubt")
+
+
+@asynccontextmanager
+async def struck(kafka: Kafka, fault: str) -> AsyncIterator[None]:
+    """The broker hangs with all its connections, or is away."""
+    stop, go_on = kafka.broker.down, kafka.broker.up
+    if fault == "hangs":
+        assert isinstance(kafka.broker, JvmBroker)
+        stop, go_on = kafka.broker.suspend, kafka.broker.resume
+    stop()
+    try:
+        yield
+    finally:
+        go_on()
+
+
+async def stops_with_receipts_waiting(
+    database: str, kafka: Kafka, directory: Path, fault: str, moments: Sequence[float], module: str = "gateway"
+) -> list[tuple[int, float]]:
+    """SIGTERM to whole gateways so long after the fault began; their status and the real seconds each needed."""
+    config, port = configured(kafka, database, directory)
+    child = Child("gateway", python_module(module, "run", "--config", config), directory)
+    stops = []
+    try:
+        for number, moment in enumerate(moments):
+            child.start()
+            await until_ready(child, port)
+            await end_attempts(database, 2 * number * RECEIPTS_OF_A_ROUND)
+            await until_nothing_waits(database)  # so that it has a producer, as in any hour of its life
+            async with struck(kafka, fault):
+                await end_attempts(database, (2 * number + 1) * RECEIPTS_OF_A_ROUND)
+                await asyncio.sleep(moment)
+                begun = time.monotonic()
+                stops.append((await asyncio.to_thread(child.stop, 60), time.monotonic() - begun))
+                assert await waiting(database) == RECEIPTS_OF_A_ROUND, "it did not wait for Kafka: nothing is proved"
+        child.start()
+        await until_nothing_waits(database)
+    finally:
+        child.kill()
+    return stops
+
+
+@pytest.mark.parametrize("fault", MOMENTS)
+async def test_a_gateway_that_is_asked_to_end_without_kafka_ends_in_time(
+    database: str, kafka: Kafka, tmp_path: Path, fault: str
+) -> None:
+    """The whole program with its defaults, receipts of several lanes waiting: status 0 within 10 s, nothing is lost."""
+    demand_that_it_can_be_struck(kafka, fault)
+    stops = await stops_with_receipts_waiting(database, kafka, tmp_path, fault, MOMENTS[fault])
+    heard = await judge(database, kafka)
+    stop_milliseconds = [round(seconds * 1000) for _, seconds in stops]
+    figure(
+        "R10", whole_gateway=fault, stop_milliseconds=stop_milliseconds, missing=heard.missing, altered=heard.altered
+    )
+    assert [status for status, _ in stops] == [0] * len(stops)
+    assert (heard.missing, heard.altered) == (0, 0)
+    assert max(seconds for _, seconds in stops) <= STOP_WITHIN_SECONDS
+
+
+@pytest.mark.skipif(not FULL, reason="half a minute more: make storm-row ROW=receipt_in_doubt")
+async def test_a_gateway_that_gives_each_call_its_own_time_is_caught(
+    database: str, kafka: Kafka, tmp_path: Path
+) -> None:
+    """The control: the same program, in which one call after another has its whole patience, ends too late."""
+    demand_that_it_can_be_struck(kafka, "hangs")
+    stops = await stops_with_receipts_waiting(database, kafka, tmp_path, "hangs", (1.0,), GIVES_EACH_CALL_ITS_TIME)
+    figure("R10", control="gives each call its time", stop_milliseconds=round(stops[0][1] * 1000))
+    assert stops[0][1] > STOP_WITHIN_SECONDS
 
 
 async def left_behind(kafka: Kafka) -> int:

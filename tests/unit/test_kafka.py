@@ -410,24 +410,34 @@ async def test_nobody_there_at_all_is_in_doubt_and_not_a_hang() -> None:
         await inbox.stop()
 
 
-async def test_a_process_that_ends_waits_seconds_for_an_acknowledgement_and_not_minutes() -> None:
-    """Somebody accepts the connection and says nothing: hastened, a publish of two minutes' patience ends soon."""
+async def test_a_process_that_ends_waits_seconds_for_kafka_and_not_minutes() -> None:
+    """Somebody accepts connections and says nothing: hastened, a publish and a start of minutes' patience end soon,
+    and what follows is not begun."""
 
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connected.set()
+        connected.release()
         await ended.wait()
         writer.close()
 
-    connected, ended = asyncio.Event(), asyncio.Event()
+    connected, ended = asyncio.Semaphore(0), asyncio.Event()
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    outlet = Outlet(KafkaSection(bootstrap_servers=address, publish_timeout_seconds=120))
+    patient = KafkaSection(bootstrap_servers=address, publish_timeout_seconds=120, session_timeout_seconds=300)
+    outlet, inbox = Outlet(patient), Inbox(patient, {}, Desk().refuse)
     publishing = asyncio.create_task(outlet.publish(0, [("receipts", "k", b"v")]))
-    await connected.wait()
+    reading = asyncio.create_task(inbox.step())
+    for _ in range(2):
+        await connected.acquire()
     outlet.hasten()
+    inbox.hasten()
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(PublishInDoubt):
             await publishing
+        with pytest.raises(PublishInDoubt, match="the process ends"):
+            await outlet.publish(1, [("receipts", "k", b"v")])
+        with pytest.raises((KafkaError, TimeoutError)):
+            await reading
         await outlet.stop()
+        await inbox.stop()
     ended.set()
     server.close()

@@ -130,6 +130,33 @@ async def test_a_list_that_comes_due_while_another_is_sent_is_sent_too(
     assert sorted(sent) == ["batches LATER", "batches NOW", "funding LATER", "funding NOW"]
 
 
+async def test_a_desk_that_is_asked_for_silence_publishes_nothing_until_it_may_speak(tmp_path: Path) -> None:
+    """Its standing says that it is silent when nothing is under way any more; what became due meanwhile comes then."""
+    sent: list[str] = []
+
+    class Wire:
+        async def send(self, topic_of: Mapping[Kind, str], messages: list[Signed]) -> None:
+            sent.extend(f"{topic_of[message.kind]} {message.key}" for message in messages)
+
+    key, header = tmp_path / "key.pem", LIST.with_suffix(".json")
+    key.write_bytes(SigningKey.generate("EdDSA").to_pem())
+    named = {"bootstrap": "", "key_file": str(key), "kid": "k", "issuer": HEADER["issuer"]}
+    quiet = Desk(DeskConfig(str(tmp_path), lists=(ListFile(str(LIST), str(header), lines=3),), **named))
+    control = tmp_path / "control.json"
+    control.write_text(json.dumps({"silent": True}))
+    work = asyncio.create_task(quiet.work(cast(Flow, Wire())))
+    async with asyncio.timeout(20):
+        while not quiet.status()["silent"]:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert (sent, quiet.status()["lists_waiting"]) == ([], 1)
+        control.write_text(json.dumps({"silent": False}))
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+    work.cancel()
+    assert sorted(sent) == [f"batches {HEADER['batch_id']}", f"funding {HEADER['batch_id']}"]
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[tuple[Child, EmbeddedBroker, KeyRing]]:
     """A desk process with twenty lines to publish, its broker, and the key ring that a gateway would have."""

@@ -5,7 +5,8 @@
 A process of its own with its own disk (`tests/world/desk_disk.py`). It prints one ready line, obeys ``GATEWAY_CLOCK``
 and survives kill -9: whatever it had signed is sent again byte for byte, whatever it had read is not read again, and
 each failed or returned attempt gets exactly one order. Its standing is in ``status.json``, rewritten often.
-``control.json`` beside it asks for faults: ``{"repeat": {"any-id": "all"}}`` publishes every message once more.
+``control.json`` beside it asks for faults: ``{"repeat": {"any-id": "all"}}`` publishes every message once more. Or for
+silence: while it holds ``{"silent": true}``, nothing is published, and the standing says so once nothing is under way.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Desk:
         self._notices_due = 0
         self._repeats: list[int] = []
         self._repeated: set[str] = set()
+        self._silent = False
         self._decided: Counter[str] = Counter()
         self._answered: set[str] = set()
         for name, journal in self.journals.items():
@@ -199,14 +201,19 @@ class Desk:
         for left_over in self.outgoing.unpublished():
             await self._publish(flow, [left_over])
         while True:
-            for message in self._due_lists():
-                await self._publish(flow, [message])
-            await self._publish(flow, list(self._due_orders()))
             self._obey()
-            for number in self._repeats[:]:
-                self._repeats.remove(number)
-                await flow.send(TOPIC_OF, [self.outgoing.load(number)])
+            if not self._silent:
+                await self._speak(flow)
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _speak(self, flow: Flow) -> None:
+        """Everything that is due now."""
+        for message in self._due_lists():
+            await self._publish(flow, [message])
+        await self._publish(flow, list(self._due_orders()))
+        for number in self._repeats[:]:
+            self._repeats.remove(number)
+            await flow.send(TOPIC_OF, [self.outgoing.load(number)])
 
     async def _publish(self, flow: Flow, messages: list[Signed]) -> None:
         if not messages:
@@ -219,8 +226,9 @@ class Desk:
 
     def _obey(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            asked = json.loads((self.directory / "control.json").read_text()).get("repeat", {})
-            for identity, what in asked.items():
+            asked = json.loads((self.directory / "control.json").read_text())
+            self._silent = asked.get("silent", False)
+            for identity, what in asked.get("repeat", {}).items():
                 if identity not in self._repeated:
                     self._repeated.add(identity)
                     self._repeats += sorted(self.outgoing.published) if what == "all" else what
@@ -241,6 +249,7 @@ class Desk:
             "next_due_ms": min((due for due, _ in self._cases.values()), default=None),
             "orders": dict(self._decided),
             "unanswered": len(self.outgoing.orders - self._answered),
+            "silent": self._silent,
             "now_ms": clock.now_ms(),
         }
 

@@ -1,7 +1,8 @@
 """What the gateway's own books say just now, asked from outside over a line of the harness's own.
 
-Two things are asked. Whether a bank is owed something: a life that does nothing may be excused where it is not. And who
-holds a claim that has not become SENDING yet: that is the moment at which a stop, or a disk without room, can hurt.
+Whether a bank is owed something: a life that does nothing may be excused where it is not. Who holds a claim that has
+not become SENDING yet: that is the moment at which a stop, or a disk without room, can hurt. And how much has come in,
+and whether a bank's word is still due: a clock may go back when the one is all of it, and can hurt while the other is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ WHERE state IN ('RENDERED', 'DEFERRED') AND lease_until > clock_timestamp()
   AND split_part(lease_owner, '-', -2)::int = ANY($1::int[])
 ORDER BY lease_until DESC LIMIT 1
 """
+_TAKEN_IN = (
+    "SELECT least((SELECT count(*) FROM batch_parts), (SELECT count(*) FROM fundings)), (SELECT count(*) FROM orders)"
+)
+_OPEN = "SELECT EXISTS (SELECT 1 FROM submissions WHERE state IN ('SENDING', 'SUBMITTED', 'ACCEPTED', 'IN_DOUBT'))"
 _UNSENT = "SELECT 1 FROM submissions WHERE submission_id = $1 AND fence = $2 AND state IN ('RENDERED', 'DEFERRED')"
 _TAKEN = "SELECT 1 FROM submissions WHERE submission_id = $1 AND fence > $2"
 
@@ -66,6 +71,17 @@ class Books:
     async def is_taken(self, held: Held) -> bool:
         """Somebody else has claimed the submission since."""
         return await self._row(_TAKEN, held.submission_id, held.fence) is not None
+
+    async def taken_in(self) -> tuple[int, int]:
+        """How many lists of one part are there with their money, and how many orders; none by books that do not
+        answer."""
+        row = await self._row(_TAKEN_IN)
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    async def is_open(self) -> bool:
+        """Payments have gone to a bank, or may have, and what became of them is not known yet."""
+        row = await self._row(_OPEN)
+        return row is not None and bool(row[0])
 
     async def _row(self, query: str, *arguments: Any) -> Any:
         async with self._one_at_a_time:

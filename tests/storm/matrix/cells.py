@@ -16,6 +16,7 @@ from tests.world.layout_banks import BANKS
 KILLS = 20
 QUICK_KILLS = 5
 FILES = ("rcc_file", "iso20022")
+FORWARDS, BACKWARDS = "forwards", "backwards"  # ways for a clock to jump
 _LINES = {"reject": 300, "reject_late": 100, "settle_late": 300, "credit_then_return": 150}
 
 
@@ -38,6 +39,7 @@ class Cell:
     proof: tuple[str, ...] = ()
     trouble: str = ""  # of `troubles.TROUBLES`; counts by itself
     least: int = 3  # how often it must have fired at all
+    kinds: tuple[str, ...] = ()  # of the trouble, each of which must have fired as often as that
     slow: bool = False  # a build that takes its time between a claim and SENDING, which is where this trouble hurts
     instances: int = 1
     quick: bool = False  # in the slice that every run of the gate plays
@@ -99,6 +101,7 @@ CELLS = (
         ),
         proof=("not_found_until_settled",),
         trouble="clock",
+        kinds=(FORWARDS, BACKWARDS),
     ),
     Cell("disk_full", "the database's disk is full before what is claimed is SENDING", trouble="disk", slow=True),
     Cell("poison", "messages that nobody may believe or can read, on every input topic", trouble="poison", least=12),

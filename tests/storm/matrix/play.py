@@ -37,7 +37,7 @@ class Result:
     what: str
     kills: int = 0
     fired: int = 0
-    proof: dict[str, int] = field(default_factory=dict)
+    proof: dict[str, int] = field(default_factory=dict)  # by fault of the banks' ledgers, or by kind of the trouble
     payouts: int = 0
     recoveries: list[float] = field(default_factory=list)  # to the first work; real seconds, never money
     counters: dict[str, int] = field(default_factory=dict)
@@ -139,7 +139,10 @@ def judge(result: Result, storm: Storm, rested: bool) -> None:
     result.faults += idle(outcome.summary["credited"], storm.kills, len(ready), len(result.recoveries))
     result.faults += slow(result.recoveries, ready, storm.observer.overdue)
     result.notes.append(f"{len(result.recoveries)} recoveries timed, {len(ready)} seen, {storm.observer.idle} idle")
-    result.proof = dict(faults_fired(storm.world, storm.cell.proof))
+    result.proof = {
+        **faults_fired(storm.world, storm.cell.proof),
+        **{kind: storm.kinds[kind] for kind in storm.cell.kinds},
+    }
     if storm.ended_alone:
         result.notes.append(f"{storm.ended_alone} ended by itself (75) and was started again")
     result.faults += missing(storm.cell, storm.fired, result.proof)
@@ -170,8 +173,12 @@ def missing(cell: Cell, fired: int, proof: dict[str, int]) -> list[str]:
     faults = [f"{name} did not fire" for name, count in proof.items() if not count]
     if cell.trouble and fired < cell.least:
         faults.append(f"{cell.trouble} struck {fired} times, not {cell.least}")
-    if cell.proof and sum(proof.values()) < cell.least:
-        faults.append(f"{', '.join(cell.proof)} fired {sum(proof.values())} times, not {cell.least}")
+    for kind in cell.kinds:
+        if 0 < proof[kind] < cell.least:
+            faults.append(f"{cell.trouble} struck {proof[kind]} times {kind}, not {cell.least}")
+    fired_by_banks = sum(proof[name] for name in cell.proof)
+    if cell.proof and fired_by_banks < cell.least:
+        faults.append(f"{', '.join(cell.proof)} fired {fired_by_banks} times, not {cell.least}")
     return faults
 
 

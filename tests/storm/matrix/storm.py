@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +47,7 @@ class Storm(Run):
     seed: int = 1
     wanted: int = 20
     fired: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)  # the same by kind, where the cell tells kinds apart
     ended_alone: int = 0
     notes: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)  # real seconds, never money: from the books' return to work
@@ -72,7 +74,9 @@ class Storm(Run):
         else:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), seconds)
-        return not self._over.is_set() or (self.fired < self.cell.least and self._late < 2 * self.cell.least)
+        least = self.cell.least
+        seen = self.fired >= least and all(self.kinds[kind] >= least for kind in self.cell.kinds)
+        return not self._over.is_set() or (not seen and self._late < 2 * least)
 
     async def pause(self, low: float, high: float) -> None:  # real seconds, never money
         await asyncio.sleep(self.chance.uniform(low, high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +51,24 @@ class Swept:
 
     @property
     def recovery_seconds(self) -> list[float]:
-        """Real seconds from a death until the next life that got so far was ready, Kafka and database."""
-        found: list[float] = []  # never money
-        died = None
+        """Real seconds from the last death until the next life was ready, Kafka and database: what has the bound. A
+        life that we end in its recovery was given no time to end it."""
+        return [ready - deaths[-1] for deaths, ready in self._returns()]
+
+    @property
+    def outage_seconds(self) -> list[float]:
+        """The same from the first death since anybody was ready: with a second one, both recoveries together."""
+        return [ready - deaths[0] for deaths, ready in self._returns()]
+
+    def _returns(self) -> Iterator[tuple[list[float], float]]:  # real seconds, never money
+        """When lives ended without one that was ready in between, and when one was."""
+        deaths: list[float] = []  # never money
         for line in self.diary:
             if "died" in line:
-                died = line["at"]
-            elif "ready" in line and died is not None:
-                found.append(line["at"] - died)
-                died = None
-        return found
+                deaths.append(line["at"])
+            elif "ready" in line and deaths:
+                yield deaths, line["at"]
+                deaths = []
 
 
 @dataclass(frozen=True, slots=True)
