@@ -1,9 +1,10 @@
 """R8, disk full and I/O errors: what cannot be written down is not sent; it is told at once, and mended by itself.
 
 The gateway writes in two places only: PostgreSQL, and its log on standard output. Everything else (files for banks,
-result files, what is quarantined) is a row. So a full disk is PostgreSQL's, and is met twice: in every run by a trigger
-that refuses *at COMMIT* with the server's own error, and in the whole row by a real PostgreSQL on a file system that is
-filled to the last byte under load, which also takes the server down. The log's disk is `/dev/full`.
+result files, what is quarantined) is a row. So a disk that is full or fails is PostgreSQL's. In every run a trigger
+refuses *at COMMIT* with the server's own error: no call of the kernel fails there. In the whole row a real PostgreSQL
+meets it under load: on a file system that is filled to the last byte, and under `fiu-run`, where its writes, reads and
+syncs themselves fail. Either takes the server down. The log's disk is `/dev/full`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from gateway.loop import Loop
 from tests.store.kit import Gateway, expire, line
 from tests.storm.broken import sends_anyway
 from tests.storm.broken.sends_anyway import begin_anyway
+from tests.storm.disk import fiu
+from tests.storm.disk.failing import LINES, LISTS, SPELLS, play_failing
 from tests.storm.disk.full import FIRST, RECOVERY_SECONDS, SECOND, play_full
 from tests.storm.scale import FULL, figure
 from tests.world.layout_banks import BANKS
@@ -164,12 +167,13 @@ async def test_a_full_disk_under_the_log_stops_no_step(monkeypatch: pytest.Monke
     assert second["event"] == "stopped"
 
 
-# --- The whole row: a real disk, filled -------------------------------------------------------------------------------
+# --- The whole row: a real disk, which is filled or fails -------------------------------------------------------------
 
 whole_row = pytest.mark.skipif(not FULL, reason="the whole row only: make storm-row ROW=disk_full")
 needs_root = pytest.mark.skipif(
     shutil.which("mount") is None or os.geteuid() != 0, reason="mounting a small disk needs root"
 )
+needs_fiu = pytest.mark.skipif(FULL and bool(fiu.missing()), reason=fiu.missing() if FULL else "")
 
 
 @whole_row
@@ -193,3 +197,35 @@ def test_a_build_that_sends_anyway_is_caught_on_the_full_disk(tmp_path: Path) ->
     full = play_full(tmp_path / "street", sends_anyway.__name__)
     figure("R8", control="sends anyway", **dataclasses.asdict(full))
     assert full.unwritten > 0
+
+
+@whole_row
+@needs_fiu
+@pytest.mark.parametrize("slow", [False, True], ids=["as shipped", "slow before SENDING"])
+def test_a_disk_that_fails_under_the_database_costs_time_and_no_money(tmp_path: Path, slow: bool) -> None:
+    """Real calls fail in six spells: each send is in the books, 503 within 5 s, ready within 60 s, all paid once."""
+    failing = play_failing(tmp_path, slow=slow)
+    figure("R8", disk="fails", slow=slow, **failing.figures())
+    assert failing.faults == []
+    assert failing.io_errors > 0  # by PostgreSQL's own log
+    assert failing.failed > 0
+    assert failing.unwritten == 0
+    assert not any(failing.counters.values())
+    assert failing.credited == failing.payouts == LISTS * LINES
+    assert len(failing.status_503_after_seconds) == sum(spell.probability >= 1 for spell in SPELLS)
+    assert max(failing.status_503_after_seconds) <= NOT_READY_SECONDS
+    assert len(failing.recovery_seconds) == len(SPELLS)
+    assert max(failing.recovery_seconds) <= RECOVERY_SECONDS
+
+
+@whole_row
+@needs_fiu
+def test_a_build_that_sends_anyway_is_caught_on_the_failing_disk(tmp_path: Path) -> None:
+    """The control of the failing disk: the slow build, whose failed commits are a formality, on the same path."""
+    failing = play_failing(tmp_path, bug="sends_anyway", slow=True)
+    figure("R8", disk="fails", control="sends anyway", **failing.figures())
+    assert failing.io_errors > 0
+    assert failing.payouts == LISTS * LINES  # and no commit was lost by PostgreSQL itself
+    assert failing.unwritten > 0
+    assert failing.counters["BR"] > 0
+    assert failing.counters["DP"] > 0
