@@ -1,9 +1,10 @@
 """R8, disk full and I/O errors: what cannot be written down is not sent; it is told at once, and mended by itself.
 
 The gateway writes in two places only: PostgreSQL, and its log on standard output. Everything else (files for banks,
-result files, what is quarantined) is a row. So a full disk is PostgreSQL's, and is met twice: in every run by a trigger
-that refuses *at COMMIT* with the server's own error, and in the whole row by a real PostgreSQL on a file system that is
-filled to the last byte under load, which also takes the server down. The log's disk is `/dev/full`.
+result files, what is quarantined) is a row. So a disk that is full or fails is PostgreSQL's. In every run a trigger
+refuses *at COMMIT* with the server's own error: no call of the kernel fails there. In the whole row a real PostgreSQL
+meets it under load: on a file system that is filled to the last byte, and under `fiu-run`, where its writes, reads and
+syncs themselves fail. Either takes the server down. The log's disk is `/dev/full`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,15 @@ import io
 import json
 import os
 import shutil
-import subprocess
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import asyncpg
 import pytest
 
+from gateway import admin
 from gateway import log as logging
 from gateway.app import App, Parts
 from gateway.dispatch import Dispatch
@@ -32,14 +31,13 @@ from gateway.loop import Loop
 from tests.store.kit import Gateway, expire, line
 from tests.storm.broken import sends_anyway
 from tests.storm.broken.sends_anyway import begin_anyway
+from tests.storm.disk import fiu
+from tests.storm.disk.failing import LINES, LISTS, SPELLS, play_failing
+from tests.storm.disk.full import FIRST, RECOVERY_SECONDS, SECOND, play_full
 from tests.storm.scale import FULL, figure
-from tests.storm.street import Street
 from tests.world.layout_banks import BANKS
-from tests.world.processes import ChildError, run_apart
 
-DISK_MEGABYTES: Final = 400
-BALLAST: Final = "ballast"
-NOT_READY_SECONDS, RECOVERY_SECONDS = 5, 60
+NOT_READY_SECONDS: Final = 5
 SENDING: Final = "WHEN (NEW.state = 'SENDING')"
 ERRORS: Final = {"full": ("53100", "DiskFullError"), "broken": ("58030", "PostgresIOError")}
 
@@ -67,6 +65,17 @@ async def _approved(gateway: Gateway, count: int) -> None:
     await gateway.judge()
 
 
+async def _ready(app: App) -> tuple[int, dict[str, Any]]:
+    """What the gateway's own door answers to `/ready`."""
+    door = admin.build(app, admin.Limits())
+    await door.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{door.port}/ready") as answer:
+            return answer.status, json.loads(await answer.text())
+    finally:
+        await door.stop()
+
+
 @pytest.mark.parametrize("kind", ERRORS)
 async def test_nothing_is_sent_after_a_failed_commit_and_all_of_it_afterwards(gateway: Gateway, kind: str) -> None:
     """Every commit of SENDING fails at the last moment: no call is made, readiness says why, and later all is paid."""
@@ -79,9 +88,12 @@ async def test_nothing_is_sent_after_a_failed_commit_and_all_of_it_afterwards(ga
         await expire(gateway)  # the claim of the turn that failed
     assert gateway.bank.sent == []
     app = App(gateway.config, Parts.__new__(Parts))
+    app._fault("kafka", None)  # so that the database is the only reason
     with pytest.raises(Exception, match="refuses to write"):
         await app._ping(gateway.store)
-    assert app.readiness()["database"] == f"PostgreSQL refuses to write ({ERRORS[kind][1]})"
+    status, page = await _ready(app)
+    assert status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert page["components"] == {"database": f"PostgreSQL refuses to write ({ERRORS[kind][1]})"}
     await _run(gateway, "DROP TRIGGER refuse_commit ON submissions")
     await gateway.send()
     assert len(gateway.bank.sent) == 1
@@ -155,96 +167,13 @@ async def test_a_full_disk_under_the_log_stops_no_step(monkeypatch: pytest.Monke
     assert second["event"] == "stopped"
 
 
-# --- The whole row: a real disk, filled -------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(place: Path) -> Iterator[Path]:
-    """A file system of a few hundred megabytes at ``place``; skipped where mounting is not permitted."""
-    place.mkdir(parents=True)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m,mode=755", "tmpfs", str(place)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=False)
-
-
-def fill(disk: Path) -> None:
-    """Take every last byte."""
-    with (disk / BALLAST).open("wb") as ballast:
-        for block in (1 << 20, 1 << 12):
-            try:
-                while True:
-                    os.write(ballast.fileno(), b"\1" * block)
-            except OSError:
-                continue
-
-
-# Each bank takes a few lines at a time, so that most of a list still waits for its turn when the disk is full.
-WAITS: Final = {"max_lines": 5, "submit_interval_milliseconds": 500}
-FIRST, SECOND = 10, 200  # lines of each bank
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """What the banks' ledgers and the books say about the time without a byte of room."""
-
-    waiting: int  # lines that no bank had when the disk was full
-    failed: int  # times that the log tells of a step of sending that could not write, or had no server any more
-    sent: int  # submissions that reached a bank while it was full: SENDING may still fit into a page that is there
-    unwritten: int  # arrivals, then or later, of which the books know no transmission
-    not_ready_seconds: float  # real, never money
-    recovery_seconds: float
-    paid: int
-
-
-def play_full(directory: Path, module: str = "gateway") -> Full:
-    """The real processes: filled while three lists in four wait to be sent, room again, everybody paid."""
-    settings = {f"banks.{bank}.settings": WAITS for bank in BANKS}
-    with (
-        small_disk(directory / "postgres"),
-        Street(directory, module=module, gateway=settings) as street,
-    ):
-        street.publish(dict.fromkeys(street.banks, FIRST))
-        street.wait_until("the first list is paid", lambda: street.paid() >= len(BANKS) * FIRST)
-        known = {bank: len(street.arrived(bank)) for bank in street.banks}
-        street.publish(dict.fromkeys(street.banks, SECOND))
-        street.wait_until(
-            "every bank has the beginning", lambda: all(len(street.arrived(b)) > known[b] for b in street.banks), 180
-        )
-        fill(street.directory / "postgres")
-        known = {bank: len(street.arrived(bank)) for bank in street.banks}
-        waiting = len(BANKS) * (FIRST + SECOND) - sum(one["count"] for b in street.banks for one in street.arrived(b))
-        fell = street.wait_until("readiness fell", lambda: run_apart(street.get("/ready")) is None)
-        _stay_full(street)
-        sent = sum(len(street.arrived(bank)) - known[bank] for bank in street.banks)
-        (street.directory / "postgres" / BALLAST).unlink()
-        recovered = _recover(street)
-        street.wait_until("everybody is paid", lambda: street.paid() >= len(BANKS) * (FIRST + SECOND), 300)
-        street.wait_until("every answer is in the books", lambda: not run_apart(_sending(street)), 60)
-        written = run_apart(_sent(street))
-        arrived = Counter((bank, one["sha256"]) for bank in street.banks for one in street.arrived(bank))
-        return Full(
-            waiting,
-            _failed(street),
-            sent,
-            (arrived - written).total(),
-            round(fell, 1),
-            round(recovered, 1),
-            street.paid(),
-        )
-
+# --- The whole row: a real disk, which is filled or fails -------------------------------------------------------------
 
 whole_row = pytest.mark.skipif(not FULL, reason="the whole row only: make storm-row ROW=disk_full")
 needs_root = pytest.mark.skipif(
     shutil.which("mount") is None or os.geteuid() != 0, reason="mounting a small disk needs root"
 )
+needs_fiu = pytest.mark.skipif(FULL and bool(fiu.missing()), reason=fiu.missing() if FULL else "")
 
 
 @whole_row
@@ -257,7 +186,7 @@ def test_a_database_on_a_full_disk_is_told_within_5_s_and_works_again_within_60(
     assert full.failed > 0  # and not only because there was nothing to do
     assert full.unwritten == 0
     assert full.paid == len(BANKS) * (FIRST + SECOND)
-    assert full.not_ready_seconds <= NOT_READY_SECONDS
+    assert full.status_503_after_seconds <= NOT_READY_SECONDS
     assert full.recovery_seconds <= RECOVERY_SECONDS
 
 
@@ -270,46 +199,33 @@ def test_a_build_that_sends_anyway_is_caught_on_the_full_disk(tmp_path: Path) ->
     assert full.unwritten > 0
 
 
-def _stay_full(street: Street) -> None:
-    """Long enough for every step to have tried, and for a server that could not go on to have ended."""
-    with pytest.raises(ChildError, match="not within"):
-        street.wait_until("never", lambda: False, 10)
+@whole_row
+@needs_fiu
+@pytest.mark.parametrize("slow", [False, True], ids=["as shipped", "slow before SENDING"])
+def test_a_disk_that_fails_under_the_database_costs_time_and_no_money(tmp_path: Path, slow: bool) -> None:
+    """Real calls fail in six spells: each send is in the books, 503 within 5 s, ready within 60 s, all paid once."""
+    failing = play_failing(tmp_path, slow=slow)
+    figure("R8", disk="fails", slow=slow, **failing.figures())
+    assert failing.faults == []
+    assert failing.io_errors > 0  # by PostgreSQL's own log
+    assert failing.failed > 0
+    assert failing.unwritten == 0
+    assert not any(failing.counters.values())
+    assert failing.credited == failing.payouts == LISTS * LINES
+    assert len(failing.status_503_after_seconds) == sum(spell.probability >= 1 for spell in SPELLS)
+    assert max(failing.status_503_after_seconds) <= NOT_READY_SECONDS
+    assert len(failing.recovery_seconds) == len(SPELLS)
+    assert max(failing.recovery_seconds) <= RECOVERY_SECONDS
 
 
-def _recover(street: Street) -> float:
-    """Start the server again where it ended, as its supervisor would; seconds until the gateway is ready."""
-    if street.postgres.child is not None and not street.postgres.child.running:
-        street.postgres.start()
-    return street.wait_until("ready again", lambda: run_apart(street.get("/ready")) is not None, RECOVERY_SECONDS + 30)
-
-
-def _failed(street: Street) -> int:
-    """How often the gateway's log tells of a step of sending that failed."""
-    child = street.children["gateway"]
-    lines = (child.output.read_text() + child.errors.read_text()).splitlines()
-    told = [json.loads(line) for line in lines if '"step failed"' in line]
-    return sum(one["step"].startswith("send ") for one in told)
-
-
-async def _sending(street: Street) -> int:
-    """Submissions about whose last transmission the books know nothing yet."""
-    connection: Any = await asyncpg.connect(street.postgres.dsn("payout"))
-    try:
-        return int(await connection.fetchval("SELECT count(*) FROM submissions WHERE state = 'SENDING'"))
-    finally:
-        await connection.close()
-
-
-async def _sent(street: Street) -> Counter[tuple[str, str]]:
-    """What the books say was sent: transmissions by bank and digest."""
-    connection: Any = await asyncpg.connect(street.postgres.dsn("payout"))
-    try:
-        rows = await connection.fetch(
-            "SELECT bank, encode(digest, 'hex') AS sha256, transmissions FROM submissions WHERE transmissions > 0"
-        )
-    finally:
-        await connection.close()
-    written: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        written[row["bank"], row["sha256"]] += row["transmissions"]
-    return written
+@whole_row
+@needs_fiu
+def test_a_build_that_sends_anyway_is_caught_on_the_failing_disk(tmp_path: Path) -> None:
+    """The control of the failing disk: the slow build, whose failed commits are a formality, on the same path."""
+    failing = play_failing(tmp_path, bug="sends_anyway", slow=True)
+    figure("R8", disk="fails", control="sends anyway", **failing.figures())
+    assert failing.io_errors > 0
+    assert failing.payouts == LISTS * LINES  # and no commit was lost by PostgreSQL itself
+    assert failing.unwritten > 0
+    assert failing.counters["BR"] > 0
+    assert failing.counters["DP"] > 0

@@ -239,16 +239,26 @@ class World:
 
     # --- Looking from outside ----------------------------------------------------------------------------------------
 
-    async def get(self, path: str) -> str | None:
-        """The gateway's answer when it is 200, else None."""
+    async def ask(self, path: str) -> tuple[int, str] | None:
+        """The status and the body of the gateway's answer; None where it gives none."""
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
                 session.get(f"http://127.0.0.1:{self.ports.gateway}{path}") as answer,
             ):
-                return await answer.text() if answer.status == 200 else None
+                return answer.status, await answer.text()
         except (OSError, TimeoutError, aiohttp.ClientError):
             return None
+
+    async def get(self, path: str) -> str | None:
+        """The gateway's answer when it is 200, else None."""
+        answer = await self.ask(path)
+        return answer[1] if answer is not None and answer[0] == 200 else None
+
+    async def status(self, path: str) -> int | None:
+        """The status of the gateway's answer; None where it gives none, which is no status at all."""
+        answer = await self.ask(path)
+        return None if answer is None else answer[0]
 
     async def metrics(self) -> dict[str, dict[str, float]]:
         """``{name: {labels: value}}`` of what the gateway exposes; empty while it is away."""
