@@ -313,9 +313,8 @@ class Outlet:
         if sender is not None:
             sender.cancel()
         producer._message_accumulator.fail_all(ProducerClosed())
-        await _stop(
-            producer.client.close, self._farewells
-        )  # what fails its requests, so that nobody waits for an answer
+        # Closing fails its requests, so that nobody waits for an answer.
+        await _stop(producer.client.close, self._farewells)
         await _stop(producer.stop, self._farewells)
 
     def renew(self) -> None:
