@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
@@ -38,6 +39,7 @@ from schemas.v1 import BatchPart, Kind, LineReason, ListLine, RefusalReason
 
 log = get_logger("intake")
 REST_AFTER_FAILURE = dt.timedelta(minutes=10)
+RACES_ALLOWED = 20  # of one part, in a row: whoever loses more often has met something else
 _AS_WRITTEN = re.compile(AS_WRITTEN_PATTERN).fullmatch
 
 
@@ -55,6 +57,7 @@ class Intake:
         self._overdue = Overdue(dt.timedelta(hours=config.gateway.parts_wait_hours))
         self._deadlines = Deadlines(reference.calendar, config)
         self._resting: dict[int, dt.datetime] = {}  # batches whose judging failed, until it is tried again
+        self._races: Counter[int] = Counter()  # by batch: judgings in a row that another one overtook
 
     async def take_batch(self, raw: bytes, signature: bytes | None) -> Stored:
         """One record of ``payout.batches``; raises Refused for what cannot be believed or read."""
@@ -132,12 +135,14 @@ class Intake:
                 await self._judge(judging)
         except Exception as error:
             if lost_race(error):  # another batch approved one of these people meanwhile: judge the part again
-                return True
+                self._races[batch_no] += 1
+                if self._races[batch_no] < RACES_ALLOWED:
+                    return True
             if outage(error):  # nothing is wrong with the batch: the step comes again when the database does
                 raise
             self._resting[batch_no] = now + REST_AFTER_FAILURE  # so that it holds no other batch up
             log.error("batch cannot be judged", batch=batch_no, exc_info=error)
-            return True
+        self._races.pop(batch_no, None)
         return True
 
     async def start_clocks(self) -> bool:
