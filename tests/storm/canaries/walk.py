@@ -51,7 +51,8 @@ class Walked:
     messages: int = 0  # SMS that reached the centre
     lives: int = 0
     tracebacks: int = 0
-    debug_lines: int = 0  # one in each life, see `leaks.speaks`
+    started: int = 0  # lives that were not killed on their way up
+    debug_lines: int = 0  # one in each of these, see `leaks.speaks`
     records: int = 0  # on the topics
     misused: int = 0  # commands that did not understand what was asked of them
     core_limits: set[str] = field(default_factory=set)
@@ -271,6 +272,7 @@ class Walk:
         seen.quarantined = run_apart(_quarantined(world.postgres.dsn("payout")))
         said = b"".join(path.read_bytes() for path in world.logs.glob("gateway*"))
         seen.tracebacks, seen.debug_lines = said.count(b'"frames"'), said.count(b'"level": "debug"')
+        seen.started = said.count(b'"event": "started"')
 
 
 def canonical_number(one: dict[str, str]) -> bytes:
