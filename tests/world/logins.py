@@ -10,9 +10,8 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from gateway.store.engine import Engine
 from tests.world.layout_files import write
-from tests.world.postgres import Server, execute
+from tests.world.postgres import Server, execute, migrate
 from tests.world.processes import run_apart
 
 GATEWAY = "payout_gateway"
@@ -24,7 +23,7 @@ def prepare_books(server: Server, directory: Path) -> None:
     configuration names, and ``sealer_dsn`` below ``directory``; the owner's is in ``owner_dsn``."""
     owner = server.create_database("payout")
     logins = {role: run_apart(_create(owner, role)) for role in (GATEWAY, SEALER)}
-    run_apart(_migrate(owner))
+    migrate(owner, gateway_role=GATEWAY, sealing_role=SEALER)
     write(directory / "dsn", logins[GATEWAY] + "\n")
     write(directory / "sealer_dsn", logins[SEALER] + "\n")
     write(directory / "owner_dsn", owner + "\n")
@@ -36,12 +35,3 @@ async def _create(owner: str, role: str) -> str:
     await execute(owner, f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
     parts = urlsplit(owner)
     return urlunsplit(parts._replace(netloc=f"{role}:{password}@{parts.netloc.rpartition('@')[2]}"))
-
-
-async def _migrate(owner: str) -> None:
-    engine = await Engine.open(owner, max_connections=2, migrated=False)
-    try:
-        await engine.migrate()
-        await engine.grant(gateway_role=GATEWAY, sealing_role=SEALER)
-    finally:
-        await engine.close()

@@ -207,14 +207,16 @@ class EmbeddedPostgres(Server):
                 return
 
 
-def migrate(dsn: str) -> None:
-    """The gateway's own migrations, for the template that every test's database is copied from."""
+def migrate(dsn: str, **roles: str) -> None:
+    """The gateway's own migrations, for the template that every test's database is copied from; and what they grant
+    to ``gateway_role``, ``auditor_role`` and ``sealing_role``."""
     from gateway.store.engine import Engine
 
     async def apply() -> None:
         engine = await Engine.open(dsn, max_connections=2, migrated=False)
         try:
             await engine.migrate()
+            await engine.grant(**roles)
         finally:
             await engine.close()
 

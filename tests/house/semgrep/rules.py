@@ -169,6 +169,8 @@ def entities(etree: Any, content: Any) -> Any:
     etree.XML(content)
     # ruleid: outside-xml-resolves-nothing
     etree.iterparse(content)
+    # ruleid: outside-xml-resolves-nothing
+    etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=True)
     # ok: outside-xml-resolves-nothing
     strict = etree.XMLParser(resolve_entities=False, no_network=True)
     # ok: outside-xml-resolves-nothing

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import http.client
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import Kafka
+from tests.storm.matrix.recovery import answers_ready
 from tests.storm.relay.topic import PATIENCE
 from tests.world import layout
 from tests.world.processes import Child, ChildError
@@ -33,18 +33,7 @@ def configured(
 async def until_ready(child: Child, port: int) -> None:
     """Until the gateway has its database, and its consumer has been seen to make progress."""
     async with asyncio.timeout(PATIENCE):
-        while not await asyncio.to_thread(_is_ready, port):
+        while not await asyncio.to_thread(answers_ready, port):
             if not child.running:
                 raise ChildError(child.last_words())
             await asyncio.sleep(0.05)
-
-
-def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
